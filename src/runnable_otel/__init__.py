@@ -1,0 +1,57 @@
+"""One exact OpenTelemetry trace, and a live event stream, of every runnable pipeline.
+
+The door: what is named here is public. Nothing is loaded before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from runnable_otel._version import __version__
+
+if TYPE_CHECKING:
+    from runnable_otel.provider import configure
+    from runnable_otel.events import Event
+    from runnable_otel.instrumentor import RunnableInstrumentor
+    from runnable_otel.processor import RunnableSpanProcessor
+    from runnable_otel.queues import set_stream_queue
+    from runnable_otel.resource import RunnableResourceDetector
+    from runnable_otel.settings import SettingError
+    from runnable_otel.sinks import Sink
+
+__all__ = [
+    "Event",
+    "RunnableInstrumentor",
+    "RunnableResourceDetector",
+    "RunnableSpanProcessor",
+    "SettingError",
+    "Sink",
+    "__version__",
+    "configure",
+    "set_stream_queue",
+]
+
+_HOMES = {
+    "Event": "events",
+    "RunnableInstrumentor": "instrumentor",
+    "RunnableResourceDetector": "resource",
+    "RunnableSpanProcessor": "processor",
+    "SettingError": "settings",
+    "Sink": "sinks",
+    "configure": "provider",
+    "set_stream_queue": "queues",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,217 @@
+"""What runnable sees under the name `logfire`: its runs, tasks and log messages become spans, attributes and events.
+
+runnable calls `logfire.span("task:{task_name}", …)` around a task and `logfire.info("Task started", inputs=…)` inside.
+The facade answers these calls on the OpenTelemetry API, with logfire installed or not, so that both give one trace.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from pathlib import PurePath
+from typing import Any
+
+from opentelemetry import trace
+
+from runnable_otel import semconv, spans
+from runnable_otel.capture import OBJECT, capture, clip
+from runnable_otel.propagation import inject
+from runnable_otel.scopes import RunScope, Scope, TaskScope, current, harmless
+from runnable_otel.spans import Step
+from runnable_otel.telemetry import Telemetry
+
+step: ContextVar[tuple[Step, Any] | None] = ContextVar("runnable_otel_step", default=None)
+"""The step whose executable runs next, and that executable: set around `TaskNode.execute` and `execute_job`."""
+
+_LEVELS = ("trace", "debug", "info", "notice", "warn", "warning", "error", "exception", "fatal")
+
+
+class Parameters(dict[str, object]):
+    """Parameters as plain values, not yet serialised: what `_safe_serialize_params` gives to the facade."""
+
+    __slots__ = ("metrics",)
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        # An object parameter's value would be loaded from the catalog: it shows as <object>.
+        super().__init__((name, OBJECT if each.kind == "object" else each.value) for name, each in params.items())
+        self.metrics = {name: self[name] for name, each in params.items() if each.kind == "metric"}
+
+
+class Facade:
+    """Stands in for the `logfire` module in `runnable.tasks` and `runnable.context`."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.telemetry = telemetry
+
+    def span(self, template: str, /, **attributes: Any) -> AbstractContextManager[Any]:
+        """Open a run or a task; any other span of runnable's is a plain one."""
+        scope = self._scope(template, attributes)
+        return nullcontext() if scope is None else scope
+
+    @harmless
+    def _scope(self, template: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any] | None:
+        if template == "task:{task_name}":
+            return self._task(attributes)
+        if template in ("pipeline:{pipeline_name}", "job:{job_name}"):
+            return self._run(template.partition(":")[0])
+        return user_span(self.telemetry, template, attributes)
+
+    def _task(self, attributes: Mapping[str, Any]) -> TaskScope:
+        task_type = str(attributes.get("task_type", ""))
+        known = step.get()
+        # runnable cuts a shell command before it gets here; the executable has the whole of it.
+        command = getattr(known[1], "command", None) if known else None
+        command = command if isinstance(command, str) else str(attributes.get("task_name", ""))
+        name = spans.task_name(task_type, command)
+        return TaskScope(self.telemetry, known[0] if known else None, name, task_type, command)
+
+    def _run(self, kind: str) -> RunScope:
+        from runnable_otel.naming import run_name
+
+        context: Any = sys.modules["runnable.context"].get_run_context()
+        executor = context.job_executor if kind == "job" else context.pipeline_executor
+        return RunScope(
+            self.telemetry,
+            kind=kind,
+            name=run_name(context),
+            run_id=context.run_id,
+            executor=type(executor).__name__,
+            tag=context.tag or "",
+            retried=bool(context.is_retry),
+            submits=not getattr(executor, "_should_setup_run_log_at_traversal", True),
+        )
+
+    def log(self, level: str, template: str, /, attributes: Mapping[str, Any] | None = None, **more: Any) -> None:
+        """One of runnable's log messages: a span event, and for a task what it says."""
+        self._message(template, {**(attributes or {}), **more})
+
+    @harmless
+    def _message(self, template: str, attributes: Mapping[str, Any]) -> None:
+        scope = current.get()
+        if scope is None:
+            return
+        scope.span.add_event(clip(template, 128))
+        if isinstance(scope, TaskScope):
+            self._task_message(scope, template, attributes)
+
+    def _task_message(self, scope: TaskScope, template: str, attributes: Mapping[str, Any]) -> None:
+        if template == "Task started":
+            scope.started(attributes.get("inputs") or {})
+        elif template == "Task completed":
+            outputs = attributes.get("outputs")
+            scope.succeeded(outputs, outputs.metrics if isinstance(outputs, Parameters) else {})
+        elif template == "Task failed":
+            exc = sys.exc_info()[1]
+            if exc is not None:
+                scope.swallowed(exc)
+        else:
+            return
+        # runnable puts an event of its own next: ours, with the same facts, is the one that goes out.
+        scope.own_event_follows = True
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _LEVELS:
+            return lambda template, /, **attributes: self.log(name, template, **attributes)
+        raise AttributeError(name)
+
+
+def task_event(telemetry: Telemetry, original: Callable[[dict[str, Any]], None], event: dict[str, Any]) -> None:
+    """An event that runnable puts into the caller's queue: its own are the facade's, a task's own passes unchanged."""
+    scope = current.get()
+    if not isinstance(scope, TaskScope):
+        original(event)
+    elif scope.own_event_follows:
+        scope.own_event_follows = False
+    elif scope.queue is not None:
+        telemetry.hub.put(event, scope.queue)
+
+
+class SubprocessProxy:
+    """Stands in for the `subprocess` module in `runnable.tasks`: gives a child the trace, and sees how it ends."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self._wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+    def Popen(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - subprocess's own word
+        """Start the child with TRACEPARENT; its `communicate` shows nothing of that to the parent."""
+        scope = current.get()
+        environ = kwargs.get("env")
+        if not isinstance(scope, TaskScope) or environ is None:
+            return self._wrapped.Popen(*args, **kwargs)
+        kwargs["env"] = self._environment(scope, environ) or environ
+        return _watched(self._wrapped.Popen(*args, **kwargs), scope)
+
+    @harmless
+    def _environment(self, scope: TaskScope, environ: Mapping[str, Any]) -> dict[str, Any]:
+        known = step.get()
+        names = getattr(known[1], "secrets", ()) if known else ()
+        scope.mask(str(environ[name]) for name in names if name in environ)
+        # runnable prints the child's environment: settings of ours are nothing that belongs there.
+        child = {name: value for name, value in environ.items() if not name.startswith("RUNNABLE_OTEL_")}
+        inject(child)
+        return child
+
+
+def _watched(process: Any, scope: TaskScope) -> Any:
+    """Let `communicate` note the exit code, and leave TRACEPARENT out of the dump of the environment it returns."""
+    original = process.communicate
+
+    def communicate(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        stdout, stderr = original(*args, **kwargs)
+        scope.exit_code = process.returncode
+        head, mark, dump = stdout.rpartition("=== COLLECT ===\n") if isinstance(stdout, str) else ("", "", "")
+        if mark:
+            lines = dump.splitlines(keepends=True)
+            dump = "".join(line for line in lines if not line.startswith(("TRACEPARENT=", "TRACESTATE=")))
+            stdout = head + mark + dump
+        return stdout, stderr
+
+    process.communicate = communicate
+    return process
+
+
+def user_span(telemetry: Telemetry, template: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """A span of the user's own, made by `logfire_api.span` where logfire is not installed."""
+    captured = capture(attributes, telemetry.settings.max_value_bytes, redactor=telemetry.redactor)
+    extra = {"logfire.json": captured.text} if attributes else {}
+    name = spans.span_name("", template).lstrip(":")
+    tracer = telemetry.tracing.tracer()
+    return tracer.start_as_current_span(name, attributes={"logfire.msg_template": clip(template, 256), **extra})
+
+
+def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
+    """What the methods of `logfire_api`'s stand-in become: inside a run they make spans and events, else nothing."""
+
+    def span(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        del instance
+        scope: Scope | None = current.get()
+        if scope is None or not args:
+            return wrapped(*args, **kwargs)
+        public = {name: value for name, value in kwargs.items() if not name.startswith("_")}
+        opened = harmless(user_span)(telemetry, str(args[0]), public)
+        return opened or wrapped(*args, **kwargs)
+
+    def message(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        del instance
+        if current.get() is not None and args:
+            harmless(_user_message)(str(args[0]))
+        return wrapped(*args, **kwargs)
+
+    return {"span": span, **dict.fromkeys(_LEVELS, message)}
+
+
+def _user_message(template: str) -> None:
+    trace.get_current_span().add_event(clip(template, 256))
+
+
+def notebook_name(path: str) -> str:
+    """The file's stem, as the name of a pipeline that a file defines."""
+    return PurePath(path).stem
+
+
+__all__ = ["Facade", "Parameters", "SubprocessProxy", "semconv", "shim_methods", "step", "task_event"]

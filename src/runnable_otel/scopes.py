@@ -1,0 +1,456 @@
+"""Open spans of a run: each scope opens its span on entry, gathers what becomes known, and closes it on exit.
+
+    run (pipeline, job, submit) ── node (parallel, map, loop, conditional) ── branch ── task
+
+A scope is a context manager around the user's code, so nothing in here may raise: see `harmless`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+import types
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, Token
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, StatusCode
+
+from runnable_otel import semconv, spans
+from runnable_otel.capture import Captured, capture
+from runnable_otel.errors import Failure, describe, root_cause
+from runnable_otel.events import (
+    PIPELINE_COMPLETED,
+    PIPELINE_STARTED,
+    TASK_COMPLETED,
+    TASK_ERROR,
+    TASK_STARTED,
+)
+from runnable_otel.propagation import LEDGER, RunRoot, context_from_environment
+from runnable_otel.spans import Origin, Step
+from runnable_otel.telemetry import Telemetry
+from runnable_otel.tracing import Ids, remote
+
+logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+current: ContextVar[Scope | None] = ContextVar("runnable_otel_scope", default=None)
+"""The innermost open scope of this thread or task."""
+
+
+def harmless(function: Callable[_P, _R]) -> Callable[_P, _R | None]:
+    """The host comes first: what goes wrong in telemetry is logged, and never raised into the user's code."""
+
+    @wraps(function)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R | None:
+        try:
+            return function(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - telemetry's own failure, whatever it is
+            logger.debug("telemetry failed in %s", function.__qualname__, exc_info=True)
+            return None
+
+    return guarded
+
+
+def is_cancellation(exc: BaseException) -> bool:
+    """Whether an exception ends the work without being a failure of it."""
+    return isinstance(exc, (asyncio.CancelledError, GeneratorExit)) or not isinstance(exc, Exception)
+
+
+class Scope:
+    """One open span. Subclasses say what it is called, and what its end means."""
+
+    kind = ""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.telemetry = telemetry
+        self.redactor = telemetry.redactor
+        self.parent = current.get()
+        self.run: RunScope | None = self.parent.run if self.parent else None
+        self.failure: Failure | None = None
+        self.failed = False
+        self.truncated = False
+        self.redacted = False
+        self.started_ns = 0
+        self.span: Span = trace.INVALID_SPAN
+        self.ids: Ids | None = None
+        self._otel_token: Token[Context] | None = None
+        self._token: Token[Scope | None] | None = None
+
+    # What a subclass says.
+
+    def opening(self) -> tuple[str, dict[str, Any]]:
+        """Name and attributes of the span."""
+        raise NotImplementedError
+
+    def opened(self) -> None:
+        """The span is open."""
+
+    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
+        """`status` of the span, and whether that is a failure."""
+        raise NotImplementedError
+
+    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
+        """The span is closed."""
+
+    # What all do.
+
+    def __enter__(self) -> Any:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: types.TracebackType | None
+    ) -> None:
+        try:
+            self._close(exc)
+        finally:
+            self._leave()
+
+    @harmless
+    def _open(self) -> None:
+        name, attributes = self.opening()
+        self.started_ns = time.time_ns()
+        self.start_span(name, attributes)
+        self._token = current.set(self)
+        self.opened()
+
+    def start_span(
+        self, name: str, attributes: Mapping[str, Any], *, context: Context | None = None, span_id: int = 0, **more: Any
+    ) -> None:
+        """Start the span and make it the current one."""
+        opened = self.telemetry.tracing.start(
+            name,
+            attributes=attributes,
+            parent=self.parent.ids if self.parent else None,
+            context=context,
+            span_id=span_id,
+            start_ns=self.started_ns,
+            **more,
+        )
+        self.span, self.ids = opened.span, opened.ids
+        if opened.in_context:
+            self._otel_token = otel_context.attach(trace.set_span_in_context(self.span, context))
+
+    @harmless
+    def _close(self, exc: BaseException | None) -> None:
+        if self.ids is None:
+            return
+        status, failed = self.closing(exc)
+        if self.span.is_recording():
+            self.span.set_attribute(semconv.STATUS, status)
+            if failed:
+                self.span.set_status(StatusCode.ERROR, status)
+            if self.truncated:
+                self.span.set_attribute(semconv.TRUNCATED, True)
+            if self.redacted:
+                self.span.set_attribute(semconv.REDACTED, True)
+        ended_ns = time.time_ns()
+        self.span.end(ended_ns)
+        if failed and self.parent is not None:
+            self.parent.failure = self.failure
+        self.closed(status, failed, ended_ns)
+
+    def _leave(self) -> None:
+        try:
+            if self._otel_token is not None:
+                otel_context.detach(self._otel_token)
+            if self._token is not None:
+                current.reset(self._token)
+        except Exception:  # noqa: BLE001 - left in another context than entered: an abandoned async generator
+            logger.debug("scope left in another context", exc_info=True)
+
+    def status_of(self, failure: Failure) -> str:
+        return failure.text(self.telemetry.settings.max_value_bytes)
+
+    def describe(self, exc: BaseException) -> Failure:
+        return describe(root_cause(exc), limit=self.telemetry.settings.max_value_bytes, redactor=self.redactor)
+
+    def record_exception(self, failure: Failure) -> None:
+        """Write the one `exception` event of a failure, unless a scope inside this one has."""
+        self.span.add_event("exception", spans.exception_attributes(failure))
+
+    def see(self, exc: BaseException) -> Failure:
+        """An exception passes through: the innermost scope that sees it writes the event."""
+        run = self.run
+        if run is not None and run.seen is exc and self.failure is not None:
+            return self.failure
+        failure = self.describe(exc)
+        self.record_exception(failure)
+        if run is not None:
+            run.seen = exc
+        return failure
+
+    def capture(self, values: Mapping[str, object]) -> Captured:
+        settings = self.telemetry.settings
+        captured = capture(values, settings.max_value_bytes, redactor=self.redactor, mode=settings.capture)
+        self.truncated |= captured.truncated
+        self.redacted |= captured.redacted
+        return captured
+
+
+class RunScope(Scope):
+    """One execution of a pipeline or job, or the submission of one."""
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        *,
+        kind: str,
+        name: str,
+        run_id: str,
+        executor: str,
+        tag: str = "",
+        retried: bool = False,
+        submits: bool = False,
+    ) -> None:
+        super().__init__(telemetry)
+        self.run = self
+        self.kind, self.name, self.run_id = kind, name, run_id
+        self.submits, self.executor, self.tag = submits, executor, tag
+        self.queue = telemetry.queue()
+        self.earlier = LEDGER.recall(run_id) if retried else []
+        self.seen: BaseException | None = None
+        self.root = RunRoot(0, 0)
+        self.said: dict[str, Any] = {}
+
+    def opening(self) -> tuple[str, dict[str, Any]]:
+        key = semconv.JOB_NAME if self.kind == "job" else semconv.PIPELINE_NAME
+        version = self.telemetry.runnable_version
+        attributes = spans.run_attributes(key, self.name, self.run_id, self.executor, self.tag, version)
+        return spans.span_name("submit" if self.submits else self.kind, self.name), attributes
+
+    def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
+        inside = trace.get_current_span().get_span_context().is_valid
+        context = None if inside else context_from_environment()
+        links = [Link(remote(*self.earlier[-1][0]))] if self.earlier else ()
+        super().start_span(name, attributes, context=context, links=links, **more)
+
+    def opened(self) -> None:
+        assert self.ids is not None
+        self.root = RunRoot(self.ids.trace_id, self.ids.span_id)
+        if self.span.is_recording():
+            LEDGER.remember(self.run_id, self.root, self.started_ns)
+        if not self.submits:
+            self.telemetry.metrics.run_started(self.dimensions)
+            event = spans.start_event(PIPELINE_STARTED, self.origin, self.started_ns, self.name, {})
+            self.telemetry.hub.emit(event, self.queue)
+
+    @property
+    def origin(self) -> Origin:
+        assert self.ids is not None
+        return Origin(self.ids, self.run_id)
+
+    @property
+    def dimensions(self) -> dict[str, str]:
+        return {semconv.CICD_PIPELINE_NAME: spans.text(self.name), semconv.EXECUTOR: self.executor}
+
+    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
+        status, failed = self._outcome(exc)
+        result = semconv.RESULT.get(status, "failure")
+        if not self.submits and self.span.is_recording():
+            self.span.set_attribute(semconv.CICD_PIPELINE_RESULT, result)
+        if failed and self.failure is not None and self.span.is_recording():
+            self.span.set_attribute(semconv.ERROR_TYPE, self.failure.qualified)
+        return status, failed
+
+    def _outcome(self, exc: BaseException | None) -> tuple[str, bool]:
+        if exc is not None and is_cancellation(exc):
+            return semconv.CANCELLED, False
+        if exc is not None:
+            # ExecutionFailedError only says that a step failed: the step's own failure is the cause.
+            if not (type(exc).__name__ == "ExecutionFailedError" and self.failure is not None):
+                self.failure = self.see(exc)
+            return self.status_of(self.failure), True
+        if self.submits:
+            return semconv.SUBMITTED, False
+        if self.kind == "job" and self.failure is not None:
+            return self.status_of(self.failure), True
+        return semconv.SUCCESS, False
+
+    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
+        if self.submits:
+            return
+        result = semconv.RESULT.get(status, "failure")
+        error = self.failure.qualified if failed and self.failure else ""
+        self.telemetry.metrics.run_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
+        own = {"status": "error" if failed else status, "error": status if failed else None}
+        event = spans.end_event(PIPELINE_COMPLETED, self.origin, self.started_ns, ended_ns, self.name, own)
+        self.telemetry.hub.emit(event, self.queue)
+
+
+class NodeScope(Scope):
+    """A composite node (`parallel`, `map`, `loop`, `conditional`) or one of its branches."""
+
+    def __init__(self, telemetry: Telemetry, kind: str, name: str, step: Step) -> None:
+        super().__init__(telemetry)
+        self.kind, self.name, self.step = kind, name, step
+
+    def opening(self) -> tuple[str, dict[str, Any]]:
+        run_id = self.run.run_id if self.run else ""
+        return spans.span_name(self.kind, self.name), spans.step_attributes(run_id, self.step)
+
+    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
+        if exc is not None and is_cancellation(exc):
+            return semconv.CANCELLED, False
+        if exc is not None:
+            self.failure = self.see(exc)
+            return self.status_of(self.failure), True
+        if self.failed:
+            return (self.status_of(self.failure) if self.failure else "failed"), True
+        return semconv.SUCCESS, False
+
+    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
+        del status, ended_ns
+        if failed and self.kind == "branch" and self.parent is not None:
+            self.parent.failed = True
+
+
+class TaskScope(Scope):
+    """One attempt of a task step."""
+
+    kind = "task"
+
+    def __init__(self, telemetry: Telemetry, step: Step | None, name: str, task_type: str, command: str) -> None:
+        super().__init__(telemetry)
+        self.step, self.task_type, self.command = step, task_type, command
+        self.name = name
+        self.inputs: Captured | None = None
+        self.outputs: Captured | None = None
+        self.exit_code: int | None = None
+        self.completed = False
+        self.announced = False
+        self.own_event_follows = False
+        self.user_metrics: Mapping[str, object] = {}
+        self.queue = telemetry.queue() or (self.run.queue if self.run else None)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id if self.run else self.telemetry.run_id()
+
+    def opening(self) -> tuple[str, dict[str, Any]]:
+        short = self.step.short if self.step and self.task_type == "shell" else self.name
+        attributes = spans.task_attributes(self.run_id, self.step, self.name, self.task_type)
+        return spans.span_name("task", short), attributes
+
+    def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
+        span_id = 0
+        if self.run is not None and self.step is not None:
+            span_id = self.run.root.attempt_span_id(self.step.name, self.step.attempt)
+        context = None
+        if self.run is None and not trace.get_current_span().get_span_context().is_valid:
+            context = context_from_environment()
+        super().start_span(name, attributes, context=context, span_id=span_id, **more)
+
+    def opened(self) -> None:
+        self.telemetry.metrics.task_started(self.dimensions)
+
+    @property
+    def origin(self) -> Origin:
+        assert self.ids is not None
+        return Origin(self.ids, self.run_id, self.step, self.task_type)
+
+    @property
+    def dimensions(self) -> dict[str, str]:
+        run = self.run
+        return {
+            **(run.dimensions if run else {}),
+            semconv.STEP_NAME: spans.text(self.step.short) if self.step else "",
+            semconv.TASK_TYPE: self.task_type,
+        }
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        """Values that the secrets manager handed to the task: they are masked wherever they turn up."""
+        self.redactor = self.redactor.with_secrets(secrets)
+
+    def started(self, params: Mapping[str, object]) -> None:
+        """The task's inputs are known."""
+        # runnable's run log counts a map's variable among the inputs of a function, not of a command or notebook.
+        maps = self.step.maps if self.step and self.task_type in ("python", "async-python") else {}
+        self.inputs = self.capture({**params, **maps})
+        self.span.set_attribute(semconv.INPUTS, self.inputs.text)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Send the start, once; a task that fails before its inputs are known starts all the same."""
+        if self.announced:
+            return
+        self.announced = True
+        own = {"inputs": spans.json_object(self.inputs)}
+        event = spans.start_event(TASK_STARTED, self.origin, self.started_ns, self.name, own)
+        self.telemetry.hub.emit(event, self.queue)
+
+    def succeeded(self, outputs: Mapping[str, object] | None, metrics: Mapping[str, object]) -> None:
+        """The task returned. It is over, and a success, only when its span closes without a failure."""
+        self.completed = True
+        self.user_metrics = metrics
+        if outputs:
+            self.outputs = self.capture(outputs)
+
+    def swallowed(self, exc: BaseException) -> None:
+        """runnable catches this exception; the first one, which is the innermost, is the cause."""
+        if self.failure is None and not is_cancellation(exc):
+            self.failure = self._shell_failure(exc) or self.describe(exc)
+
+    def _shell_failure(self, exc: BaseException) -> Failure | None:
+        if not self.exit_code:
+            return None
+        stderr = self.describe(exc)
+        how = f"exit status {self.exit_code}" if self.exit_code > 0 else f"killed by signal {-self.exit_code}"
+        message = f"{how}: {stderr.message}" if stderr.message else how
+        return Failure("CalledProcessError", "subprocess.CalledProcessError", message, stderr.message)
+
+    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
+        self._announce()
+        if self.exit_code is not None:
+            self.span.set_attribute(semconv.PROCESS_EXIT_CODE, self.exit_code)
+        self._locate()
+        if exc is not None and is_cancellation(exc):
+            return semconv.CANCELLED, False
+        if exc is not None:
+            self.failure = self.see(exc)
+        elif self.failure is not None:
+            self.record_exception(self.failure)
+        elif not self.completed:
+            self.failure = Failure("TaskFailed", "TaskFailed", "runnable reports no cause", "")
+            self.record_exception(self.failure)
+        if self.failure is not None:
+            self.span.set_attribute(semconv.ERROR_TYPE, self.failure.qualified)
+            return self.status_of(self.failure), True
+        if self.outputs is not None:
+            self.span.set_attribute(semconv.OUTPUTS, self.outputs.text)
+        return semconv.SUCCESS, False
+
+    def _locate(self) -> None:
+        """Where the task's function stands; known once runnable has imported it."""
+        if self.task_type not in ("python", "async-python") or not self.span.is_recording():
+            return
+        module, _, name = self.command.rpartition(".")
+        function = vars(sys.modules.get(module, types)).get(name)
+        if isinstance(function, types.FunctionType):
+            self.span.set_attribute(semconv.CODE_FILE_PATH, spans.text(function.__code__.co_filename))
+            self.span.set_attribute(semconv.CODE_LINE_NUMBER, function.__code__.co_firstlineno)
+
+    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
+        result = semconv.RESULT.get(status, "failure")
+        error = self.failure.qualified if failed and self.failure else ""
+        self.telemetry.metrics.task_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
+        own: dict[str, Any] = {"outputs": spans.json_object(self.outputs)}
+        if failed and self.failure:
+            own = {"error": status, "stack_trace": self.failure.stacktrace or None}
+        elif status == semconv.CANCELLED:
+            own = {"error": status}
+        elif self.user_metrics:
+            self.telemetry.metrics.user_metrics(self.dimensions, self.user_metrics)
+        own["inputs"] = spans.json_object(self.inputs)
+        kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR
+        event = spans.end_event(kind, self.origin, self.started_ns, ended_ns, self.name, own)
+        self.telemetry.hub.emit(event, self.queue)

@@ -1,0 +1,174 @@
+"""Facts of a run as attributes and events: values in, values out, nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from runnable_otel import semconv
+from runnable_otel.capture import Captured, clip, fold
+from runnable_otel.errors import Failure
+from runnable_otel.events import Event, host, rfc3339
+from runnable_otel.tracing import Ids
+
+_NAME_LIMIT = 128
+_SHELL_NAME_LIMIT = 100
+_TEXT_LIMIT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Which step of the graph runs, and for which item.
+
+    Attributes:
+        name: resolved dotted name of the step log, `process.chunk_1.clean`.
+        short: the name that the user gave the step.
+        branch: resolved dotted name of the branch that it is in; empty at the top.
+        attempt: 1 for the first.
+        maps: variable and value of each enclosing map, outermost first.
+    """
+
+    name: str
+    short: str
+    branch: str = ""
+    attempt: int = 1
+    maps: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def span_name(kind: str, name: str) -> str:
+    """`{kind}:{name}` on one line, at most 128 characters."""
+    return fold(f"{kind}:{name}", _NAME_LIMIT)
+
+
+def task_name(task_type: str, command: str) -> str:
+    """What `task_name` says: a shell command folded and cut to 100 characters, else the dotted path or notebook."""
+    return fold(command, _SHELL_NAME_LIMIT if task_type == "shell" else _TEXT_LIMIT)
+
+
+def text(value: object, limit: int = _TEXT_LIMIT) -> str:
+    """A name or id of runnable's as an attribute: one line, valid UTF-8, bounded."""
+    return clip(fold(value if isinstance(value, str) else str(value), limit), limit)
+
+
+def map_attributes(maps: Mapping[str, Any]) -> dict[str, Any]:
+    """`runnable.map.{variable}` for each enclosing map: numbers and flags as they are, all else as bounded text."""
+    attributes: dict[str, Any] = {}
+    for variable, value in maps.items():
+        plain = isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+        attributes[semconv.MAP_PREFIX + text(variable, _NAME_LIMIT)] = value if plain else text(value, _NAME_LIMIT)
+    return attributes
+
+
+def step_attributes(run_id: str, step: Step | None) -> dict[str, Any]:
+    """What every span of a step has."""
+    attributes: dict[str, Any] = {}
+    if run_id:
+        attributes[semconv.RUN_ID] = text(run_id)
+    if step is not None:
+        attributes[semconv.STEP_NAME] = text(step.name)
+        if step.branch:
+            attributes[semconv.BRANCH_NAME] = text(step.branch)
+        attributes.update(map_attributes(step.maps))
+    return attributes
+
+
+def task_attributes(run_id: str, step: Step | None, name: str, task_type: str) -> dict[str, Any]:
+    """What a task's span has from its start."""
+    attributes = {semconv.TASK_NAME: name, semconv.TASK_TYPE: text(task_type), **step_attributes(run_id, step)}
+    if step is not None:
+        attributes[semconv.STEP_ATTEMPT] = step.attempt
+    if task_type in ("python", "async-python"):
+        attributes[semconv.CODE_FUNCTION_NAME] = name
+    elif task_type == "notebook":
+        attributes[semconv.CODE_FILE_PATH] = name
+    attributes[semconv.PROCESS_PID] = os.getpid()
+    return attributes
+
+
+def run_attributes(name_key: str, name: str, run_id: str, executor: str, tag: str, version: str) -> dict[str, Any]:
+    """What a run's span has from its start."""
+    attributes: dict[str, Any] = {
+        name_key: text(name),
+        semconv.RUN_ID: text(run_id),
+        semconv.EXECUTOR: text(executor),
+        semconv.CICD_PIPELINE_NAME: text(name),
+        semconv.CICD_PIPELINE_RUN_ID: text(run_id),
+    }
+    if version:
+        attributes[semconv.VERSION] = version
+    if tag:
+        attributes[semconv.TAG] = text(tag)
+    return attributes
+
+
+def exception_attributes(failure: Failure) -> dict[str, Any]:
+    """The `exception` span event, as the semantic conventions name its attributes."""
+    return {
+        semconv.EXCEPTION_TYPE: failure.qualified,
+        semconv.EXCEPTION_MESSAGE: failure.message,
+        semconv.EXCEPTION_STACKTRACE: failure.stacktrace,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The common fields of the events of one span."""
+
+    ids: Ids
+    run_id: str
+    step: Step | None = None
+    task_type: str = ""
+
+    def fields(self, time_ns: int) -> dict[str, Any]:
+        """`time`, ids and names, those that are known."""
+        known: dict[str, Any] = {
+            "time": rfc3339(time_ns),
+            "run_id": text(self.run_id) if self.run_id else None,
+            "trace_id": f"{self.ids.trace_id:032x}",
+            "span_id": f"{self.ids.span_id:016x}",
+            "parent_span_id": f"{self.ids.parent_id:016x}" if self.ids.parent_id else None,
+            "step": text(self.step.name) if self.step else None,
+            "attempt": self.step.attempt if self.step else None,
+            "task_type": self.task_type or None,
+            "branch": text(self.step.branch) if self.step and self.step.branch else None,
+            "pid": os.getpid(),
+            "host": host(),
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+    def uid(self, edge: str) -> str:
+        """`{trace_id}:{span_id}:{edge}`, edge being `start` or `end`."""
+        return f"{self.ids.trace_id:032x}:{self.ids.span_id:016x}:{edge}"
+
+
+def json_object(captured: Captured | None) -> dict[str, Any] | None:
+    """The attribute's content as a JSON object."""
+    return None if captured is None else json.loads(captured.text)
+
+
+def start_event(kind: str, origin: Origin, time_ns: int, name: str, own: Mapping[str, Any]) -> Event:
+    """The start of a span as an event; members of `own` that are None are left out."""
+    fields = {"name": name, **_present(own), **origin.fields(time_ns)}
+    return Event(kind, origin.uid("start"), MappingProxyType(fields))
+
+
+def end_event(
+    kind: str, origin: Origin, started_ns: int, ended_ns: int, name: str, own: Mapping[str, Any]
+) -> Event:
+    """The end of a span as an event: it repeats the start, so that a reader who missed that knows all."""
+    fields = {
+        "name": name,
+        **_present(own),
+        **origin.fields(ended_ns),
+        "started": rfc3339(started_ns),
+        "duration_ms": round((ended_ns - started_ns) / 1e6, 3),
+    }
+    return Event(kind, origin.uid("end"), MappingProxyType(fields))
+
+
+def _present(own: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in own.items() if value is not None}

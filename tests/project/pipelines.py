@@ -1,0 +1,391 @@
+"""Pipelines of every kind: `PIPELINE=NAME python pipelines.py` runs one."""
+
+import asyncio
+import os
+import sys
+
+import tasks
+from runnable import (
+    AsyncPipeline,
+    AsyncPythonTask,
+    Catalog,
+    Conditional,
+    Loop,
+    Map,
+    NotebookJob,
+    NotebookTask,
+    Parallel,
+    Pipeline,
+    PythonJob,
+    PythonTask,
+    ShellJob,
+    ShellTask,
+    Stub,
+    metric,
+    pickled,
+)
+
+
+def run(pipeline, **kwargs):
+    return pipeline, kwargs
+
+
+def main():
+    """runnable finds the graph by calling the function that called `execute` once more."""
+    made = globals()[os.environ["PIPELINE"]]()
+    if made is None:
+        return None
+    pipeline, kwargs = made
+    try:
+        pipeline.execute(**kwargs)
+    except Exception as error:
+        print("raised", type(error).__name__)
+    return pipeline
+
+
+def python():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="give", function=tasks.give, returns=["doubled"]),
+                PythonTask(name="take", function=tasks.take, returns=["final"]),
+                PythonTask(name="nothing", function=tasks.nothing),
+            ]
+        )
+    )
+
+
+def named():
+    return run(Pipeline(name="my pipeline", steps=[PythonTask(name="give", function=tasks.give, returns=["doubled"])]))
+
+
+def objects():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="measure", function=tasks.measure, returns=[metric("loss"), metric("epochs")]),
+                PythonTask(name="obj", function=tasks.obj, returns=[pickled("thing")]),
+                PythonTask(name="use", function=tasks.use_obj, returns=["size"]),
+            ]
+        )
+    )
+
+
+def shell():
+    return run(
+        Pipeline(
+            steps=[
+                ShellTask(name="export", command="export answer=42\n\n   echo   hi", returns=["answer"]),
+                ShellTask(name="trace", command="export seen=$TRACEPARENT", returns=["seen"]),
+            ]
+        )
+    )
+
+
+def shell_fails():
+    return run(Pipeline(steps=[ShellTask(name="boom", command="echo nope >&2; exit 3")]))
+
+
+def notebook():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="give", function=tasks.give, returns=["doubled"]),
+                NotebookTask(name="note", notebook="add.ipynb", returns=["total"]),
+            ]
+        )
+    )
+
+
+def notebook_fails():
+    return run(Pipeline(steps=[NotebookTask(name="note", notebook="bad.ipynb")]))
+
+
+def stub():
+    return run(Pipeline(steps=[Stub(name="one"), PythonTask(name="give", function=tasks.give, returns=["doubled"])]))
+
+
+def fails():
+    return run(
+        Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput), PythonTask(name="never", function=tasks.give)])
+    )
+
+
+def chained():
+    return run(Pipeline(steps=[PythonTask(name="chained", function=tasks.chained)]))
+
+
+def wrong_returns():
+    return run(Pipeline(steps=[PythonTask(name="wrong", function=tasks.wrong_number, returns=["a", "b"])]))
+
+
+def missing_parameter():
+    return run(Pipeline(steps=[PythonTask(name="take", function=tasks.take)]))
+
+
+def missing_secret():
+    return run(Pipeline(steps=[PythonTask(name="give", function=tasks.give, secrets=["NO_SUCH_SECRET"])]))
+
+
+def secret():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="secret", function=tasks.secret_in_use, secrets=["MY_SECRET"], returns=["said"]),
+                ShellTask(name="shell", command="export heard=$MY_SECRET", secrets=["MY_SECRET"], returns=["heard"]),
+            ]
+        )
+    )
+
+
+def recovers():
+    recovery = Pipeline(steps=[PythonTask(name="recover", function=tasks.recover, returns=["how"])])
+    return run(Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput, on_failure=recovery), Stub(name="after")]))
+
+
+def recovery_fails():
+    recovery = Pipeline(steps=[PythonTask(name="chained", function=tasks.chained)])
+    return run(Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput, on_failure=recovery), Stub(name="after")]))
+
+
+def _branch(name):
+    return Pipeline(
+        steps=[
+            PythonTask(name="give", function=tasks.give, returns=[name]),
+            ShellTask(name="say", command=f"export said={name}", returns=["said"]),
+        ]
+    )
+
+
+def parallel():
+    return run(Pipeline(steps=[Parallel(name="both", branches={"left": _branch("l"), "right": _branch("r")})]))
+
+
+def parallel_fails():
+    bad = Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput)])
+    return run(Pipeline(steps=[Parallel(name="both", branches={"good": _branch("l"), "bad": bad})]))
+
+
+def nested():
+    inner = Pipeline(steps=[Parallel(name="inner", branches={"a": _branch("x"), "b": _branch("y")})])
+    return run(Pipeline(steps=[Parallel(name="outer", branches={"one": inner, "two": _branch("z")})]))
+
+
+def _mapped(function, **kwargs):
+    branch = Pipeline(steps=[PythonTask(name="work", function=function, returns=["worked"])])
+    return Map(name="each", branch=branch, iterate_on="items", iterate_as="chunk", **kwargs)
+
+
+def mapped():
+    return run(
+        Pipeline(
+            steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), _mapped(tasks.work)]
+        )
+    )
+
+
+def map_reduced():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="chunks", function=tasks.chunks, returns=["items"]),
+                _mapped(tasks.work, reducer="lambda *x: max(x)"),
+            ]
+        )
+    )
+
+
+def map_reducer_fails():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="chunks", function=tasks.chunks, returns=["items"]),
+                _mapped(tasks.work, reducer="lambda *x: 1 / 0"),
+            ]
+        )
+    )
+
+
+def map_fails():
+    return run(
+        Pipeline(
+            steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), _mapped(tasks.fail_on_two)]
+        )
+    )
+
+
+def map_nested():
+    inner = Pipeline(
+        steps=[
+            Map(
+                name="inner",
+                branch=Pipeline(steps=[PythonTask(name="work", function=tasks.work_two, returns=["worked"])]),
+                iterate_on="letters",
+                iterate_as="letter",
+            )
+        ]
+    )
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="chunks", function=tasks.chunks, returns=["items"]),
+                PythonTask(name="letters", function=tasks.letters, returns=["letters"]),
+                Map(name="outer", branch=inner, iterate_on="items", iterate_as="chunk"),
+            ]
+        )
+    )
+
+
+def map_shell():
+    branch = Pipeline(steps=[ShellTask(name="say", command="export said=$chunk", returns=["said"])])
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="chunks", function=tasks.chunks, returns=["items"]),
+                Map(name="each", branch=branch, iterate_on="items", iterate_as="chunk"),
+            ]
+        )
+    )
+
+
+def conditional():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="choose", function=tasks.choose, returns=["coin"]),
+                Conditional(
+                    name="toss",
+                    parameter="coin",
+                    branches={
+                        "heads": Pipeline(steps=[PythonTask(name="h", function=tasks.heads, returns=["said"])]),
+                        "tails": Pipeline(steps=[PythonTask(name="t", function=tasks.tails, returns=["said"])]),
+                    },
+                ),
+            ]
+        )
+    )
+
+
+def loop():
+    branch = Pipeline(steps=[PythonTask(name="count", function=tasks.count, returns=["counter", "stop"])])
+    return run(
+        Pipeline(steps=[Loop(name="again", branch=branch, max_iterations=5, break_on="stop", index_as="round")])
+    )
+
+
+def catalog():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="write", function=tasks.write_file, catalog=Catalog(put=["data/out.txt"])),
+                ShellTask(name="remove", command="/bin/rm data/out.txt"),
+                PythonTask(
+                    name="read", function=tasks.read_file, catalog=Catalog(get=["data/out.txt"]), returns=["size"]
+                ),
+            ]
+        )
+    )
+
+
+def catalog_fails():
+    return run(
+        Pipeline(steps=[PythonTask(name="give", function=tasks.give, catalog=Catalog(put=["no/such/file.txt"]))])
+    )
+
+
+def ends_in_fail():
+    return run(Pipeline(steps=[PythonTask(name="give", function=tasks.give, terminate_with_failure=True)]))
+
+
+def flagged():
+    """Fails until there is a file named flag: what a retry is for."""
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="give", function=tasks.give, returns=["doubled"]),
+                Parallel(name="both", branches={"left": _branch("l"), "right": _branch("r")}),
+                PythonTask(name="flag", function=tasks.needs_flag, returns=["flag"]),
+                PythonTask(name="take", function=tasks.take, returns=["final"]),
+            ]
+        ),
+        run_id="flagged",
+    )
+
+
+def spans():
+    return run(Pipeline(steps=[PythonTask(name="spans", function=tasks.user_spans, returns=["one"])]))
+
+
+def many():
+    steps = [PythonTask(name=f"give{n}", function=tasks.give, returns=[f"d{n}"]) for n in range(20)]
+    return run(Pipeline(steps=steps))
+
+
+def mocked():
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="give", function=tasks.give, returns=["doubled"]),
+                PythonTask(name="take", function=tasks.take, returns=["final"]),
+            ]
+        ),
+        configuration_file="mocked.yaml",
+    )
+
+
+def exits():
+    def leave():
+        sys.exit(7)
+
+    globals()["leave"] = tasks.leave = leave
+    leave.__module__ = "tasks"
+    return run(Pipeline(steps=[PythonTask(name="leave", function=leave)]))
+
+
+def job():
+    return run(PythonJob(function=tasks.give, returns=["doubled"]))
+
+
+def job_fails():
+    return run(PythonJob(function=tasks.kaput))
+
+
+def job_shell():
+    return run(ShellJob(command="export answer=42", returns=["answer"]))
+
+
+def job_notebook():
+    return run(NotebookJob(notebook="alone.ipynb", returns=["total"]))
+
+
+async def stream(pipeline):
+    try:
+        async for event in pipeline.execute_streaming():
+            print("event", event)
+    except Exception as error:
+        print("raised", type(error).__name__)
+
+
+def _streamed(*functions, **kwargs):
+    steps = [AsyncPythonTask(name=f.__name__, function=f, returns=[f"{f.__name__}_r"]) for f in functions]
+    asyncio.run(stream(AsyncPipeline(steps=steps, **kwargs)))
+
+
+def async_sequence():
+    _streamed(tasks.ahello, tasks.astream)
+
+
+def async_named():
+    _streamed(tasks.ahello, name="async one")
+
+
+def async_fails():
+    _streamed(tasks.ahello, tasks.afail)
+
+
+def async_imposter():
+    _streamed(tasks.animposter)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""A real OTLP receiver on loopback, gRPC and HTTP/protobuf, that keeps what it gets."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from concurrent import futures
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+
+@dataclass(frozen=True)
+class Received:
+    """One span as it came over the wire."""
+
+    name: str
+    trace: str
+    span: str
+    parent: str
+    status: int
+    message: str
+    scope: str
+    attributes: dict[str, Any]
+    events: list[tuple[str, dict[str, Any]]]
+    links: list[tuple[str, str]]
+    start: int
+    end: int
+    resource: dict[str, Any] = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0]
+
+
+def value(any_value: Any) -> Any:
+    which = any_value.WhichOneof("value")
+    if which == "array_value":
+        return [value(each) for each in any_value.array_value.values]
+    if which == "kvlist_value":
+        return {each.key: value(each.value) for each in any_value.kvlist_value.values}
+    return getattr(any_value, which) if which else None
+
+
+def attributes(pairs: Any) -> dict[str, Any]:
+    keys = [pair.key for pair in pairs]
+    assert len(keys) == len(set(keys)), f"an attribute twice: {keys}"
+    return {pair.key: value(pair.value) for pair in pairs}
+
+
+def spans_of(request: Any) -> list[Received]:
+    return [
+        Received(
+            name=span.name,
+            trace=span.trace_id.hex(),
+            span=span.span_id.hex(),
+            parent=span.parent_span_id.hex(),
+            status=span.status.code,
+            message=span.status.message,
+            scope=scope_spans.scope.name,
+            attributes=attributes(span.attributes),
+            events=[(event.name, attributes(event.attributes)) for event in span.events],
+            links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
+            start=span.start_time_unix_nano,
+            end=span.end_time_unix_nano,
+            resource=attributes(resource_spans.resource.attributes),
+        )
+        for resource_spans in request.resource_spans
+        for scope_spans in resource_spans.scope_spans
+        for span in scope_spans.spans
+    ]
+
+
+class Receiver:
+    """`with Receiver() as receiver:`; `receiver.grpc` and `receiver.http` are its endpoints."""
+
+    def __init__(self) -> None:
+        self.spans: list[Received] = []
+        self.metrics: list[Any] = []
+        self._lock = threading.Lock()
+
+    def take(self, spans: list[Received]) -> None:
+        with self._lock:
+            self.spans.extend(spans)
+
+    def clear(self) -> None:
+        with self._lock:
+            self.spans.clear()
+
+    def __enter__(self) -> Receiver:
+        self._grpc = grpc.server(futures.ThreadPoolExecutor(4))
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(self), self._grpc)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(self), self._grpc)
+        self.grpc = f"http://127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
+        self._grpc.start()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"receiver": self}))
+        self.http = f"http://127.0.0.1:{self._http.server_address[1]}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._grpc.stop(0).wait()
+        self._http.shutdown()
+        self._http.server_close()
+
+
+class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's word
+        self.receiver.take(spans_of(request))
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's word
+        self.receiver.metrics.append(request)
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    receiver: Receiver
+
+    def do_POST(self) -> None:  # noqa: N802 - the library's word
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        if self.path == "/v1/traces":
+            request = trace_service_pb2.ExportTraceServiceRequest()
+            request.ParseFromString(body)
+            self.receiver.take(spans_of(request))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing to standard error."""
