@@ -147,14 +147,15 @@ import sys
 from runnable_otel.resource import RunnableResourceDetector
 {then}
 print(RunnableResourceDetector().detect().attributes.get("runnable.version"))
-print("runnable" in sys.modules)
+print("runnable" in sys.modules, RunnableResourceDetector(environ=dict()).detect().attributes["service.name"])
 """
 
 
 def test_version_is_the_first_on_the_path(tmp_path: Path) -> None:
     """The version is that of the distribution that an import would find first, read without importing it."""
+    write(tmp_path / "runnable_x-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: runnable-x\nVersion: 1.0\n")
     write(tmp_path / "runnable-9.8.7.dist-info/METADATA", "Metadata-Version: 2.1\nName: runnable\nVersion: 9.8.7\n")
-    assert run(VERSION.format(then=""), tmp_path) == ["9.8.7", "False"]
+    assert run(VERSION.format(then=""), tmp_path) == ["9.8.7", "False", "runnable"]
 
 
 @pytest.mark.parametrize("folder", ["Runnable-9.8.7.dist-info", "runnable.egg-info"])
@@ -163,15 +164,13 @@ def test_version_of_an_unusual_installation(tmp_path: Path, folder: str) -> None
     name = "PKG-INFO" if folder.endswith("egg-info") else "METADATA"
     write(tmp_path / folder / name, "Metadata-Version: 2.1\nName: runnable\nVersion: 9.8.7\n")
     then = f"sys.path[:] = [p for p in sys.path if 'site-packages' not in p] + ['/nowhere', {str(tmp_path)!r}]"
-    assert run(VERSION.format(then=then)) == ["9.8.7", "False"]
+    assert run(VERSION.format(then=then)) == ["9.8.7", "False", "runnable"]
 
 
 def test_version_absent_where_runnable_is() -> None:
-    """Without runnable there is no version, and no error."""
-    assert run(VERSION.format(then="sys.path[:] = [p for p in sys.path if 'site-packages' not in p]")) == [
-        "None",
-        "False",
-    ]
+    """Without runnable there is no version, no error, and everything else."""
+    then = "sys.path[:] = [p for p in sys.path if 'site-packages' not in p]"
+    assert run(VERSION.format(then=then)) == ["None", "False", "runnable"]
 
 
 # --- containers
@@ -391,7 +390,7 @@ def test_packed_refs_are_read_up_to_a_mebibyte(tmp_path: Path) -> None:
     assert 1024 * 1024 % len(filler) != 0
     many = filler * (1024 * 1024 // len(filler) + 1)
     line = f"{SHA} refs/heads/main\n".encode()
-    write(folder / "packed-refs", line + many)
+    write(folder / "packed-refs", many[: -2 * len(filler)] + line + many)
     assert vcs(tmp_path) == (SHA, "main", None)
     write(folder / "packed-refs", many + line)
     assert vcs(tmp_path) == (None, "main", None)
@@ -445,11 +444,13 @@ def test_how_far_up(tmp_path: Path) -> None:
     assert vcs(tmp_path, near / "p")[0] is None
 
 
-@pytest.mark.parametrize("pointer", ["gitdir: /nowhere", "gitdir:", "", "words", "gitdir: //host/share", "x gitdir: a"])
+@pytest.mark.parametrize(
+    "pointer", ["gitdir: /nowhere", "gitdir:", "", "words", "gitdir: /{0}/.git", "x gitdir: {0}/.git"]
+)
 def test_a_git_file_that_leads_nowhere(tmp_path: Path, pointer: str) -> None:
     """A `.git` file that leads nowhere ends the search: the repository above is another one."""
     git(tmp_path / ".git", refs__heads__main=SHA)
-    write(tmp_path / "work/.git", pointer)
+    write(tmp_path / "work/.git", pointer.format(tmp_path))
     assert vcs(tmp_path) == (None, None, None)
 
 
@@ -494,6 +495,8 @@ def test_git_dir_is_not_consulted(tmp_path: Path) -> None:
         ("https://s3#cret@host/o", None),
         ("https://user:s3 cret@host/o", None),
         ("ghp_0123456789abcdefghijs3cret0123456789@github.com:o/r", None),
+        ("s3cret0123456789abcdef0123456789abcdef01@host:o/r", None),
+        ("git@host:ghp_0123456789abcdefghij0123456789s3cret/o/r", None),
         ("user:s3cret@host:o/r", None),
         ("https://host/ghp_0123456789abcdefghij0123456789s3cret/o/r", None),
         ("https://host/git/glpat-0123456789abcdefs3cret/r", None),
@@ -513,6 +516,7 @@ def test_urls(tmp_path: Path, url: str, expected: str | None) -> None:
     git(tmp_path / "work/.git", config=origin(url))
     found = detect(tmp_path)
     assert found.get("vcs.repository.url.full") == expected
+    assert found["vcs.ref.head.name"] == "main"
     assert "s3" not in str(found)
 
 
@@ -641,6 +645,26 @@ def test_memory_of_hostile_files(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes")
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    """What waits in a pipe is left to whoever it is meant for."""
+    (tmp_path / "sa").mkdir()
+    os.mkfifo(tmp_path / "sa/namespace")
+    pipe = os.open(tmp_path / "sa/namespace", os.O_RDWR)
+    try:
+        os.write(pipe, b"ns")
+        assert detect(tmp_path) == {"service.name": "runnable"}
+        assert os.read(pipe, 2) == b"ns"
+    finally:
+        os.close(pipe)
+
+
+def test_a_nul_in_a_path(tmp_path: Path) -> None:
+    """A path in a file that no file system takes costs what lies there, and no more."""
+    git(tmp_path / "work/.git", head=SHA, commondir="a\x00b")
+    assert vcs(tmp_path) == (SHA, None, None)
 
 
 def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,7 @@ _HOOKS = _Hooks()
 
 def around_import(*, activate: bool) -> AbstractContextManager[Any]:
     """What the import of runnable happens in; with `activate`, as of way in 2, it is instrumented first."""
+    _HOOKS.set_aside = True  # runnable's module exists already, but nothing of it has run
     if activate:
         RunnableInstrumentor().instrument(skip_dep_check=True)
         if read_settings_is_bad():
@@ -219,7 +220,6 @@ def setting_aside() -> Iterator[None]:
         yield
         return
     original = logfire.configure
-    _HOOKS.set_aside = True
 
     def configure(*args: Any, **kwargs: Any) -> Any:
         caller = sys._getframe(1)  # noqa: SLF001 - the question is who calls

@@ -48,7 +48,7 @@ _POD = re.compile(rf"kubepods.*?pod({_UUID})")  # systemd's cgroup driver writes
 _POD_FOLDER = re.compile(rf"/pods/({_UUID})/")
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_REF = re.compile(r"refs(?:/(?!\.)[^\s/\\:?*\[~^\x00-\x20\x7f]+)+")  # git-check-ref-format(1)
+_REF = re.compile(r"refs(?:/(?!\.)[^\s/\\:?*\[~^\x00-\x20\x7f]+)+")  # git-check-ref-format(1): no part is ".."
 _ORIGIN = re.compile(r"""\s*\[\s*(?i:remote)\s+"origin"\s*\](.*)""")
 # Anything but one plain or quoted word is left alone: half of it could be half of a password.
 _URL_LINE = re.compile(r"""(?i:\s*url)\s*=\s*(?:"([^"\\]+)"|([^"#;\s\\]+))\s*(?:\s[#;].*)?""")
@@ -255,7 +255,7 @@ def _head(git: Path, common: Path) -> tuple[str | None, str | None]:
         if not value.startswith("ref:"):
             break
         ref = value.removeprefix("ref:").strip()
-        if not _REF.fullmatch(ref) or ".." in ref:
+        if not _REF.fullmatch(ref):
             return None, None  # not a name that git accepts; reftable repositories have refs/heads/.invalid here
         branch = branch or ref.removeprefix("refs/heads/")
         value = _read(git / ref) or _read(common / ref) or _packed(common, ref)

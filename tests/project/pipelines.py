@@ -115,6 +115,13 @@ def chained():
     return run(Pipeline(steps=[PythonTask(name="chained", function=tasks.chained)]))
 
 
+def import_fails():
+    function = type(sys)("gone")
+    exec("def gone(): pass", vars(function))
+    function.gone.__module__ = "no_such_module"
+    return run(Pipeline(steps=[PythonTask(name="gone", function=function.gone)]))
+
+
 def wrong_returns():
     return run(Pipeline(steps=[PythonTask(name="wrong", function=tasks.wrong_number, returns=["a", "b"])]))
 
@@ -132,7 +139,7 @@ def secret():
         Pipeline(
             steps=[
                 PythonTask(name="secret", function=tasks.secret_in_use, secrets=["MY_SECRET"], returns=["said"]),
-                ShellTask(name="shell", command="export heard=$MY_SECRET", secrets=["MY_SECRET"], returns=["heard"]),
+                ShellTask(name="shell", command="export heard=$SHELL_SECRET", secrets=["SHELL_SECRET"], returns=["heard"]),
             ]
         )
     )

@@ -1,0 +1,154 @@
+"""`runnable-otel demo`: three real runs, their traces as an OTLP receiver got them, and whether all counts agree.
+
+What is counted, a run:
+
+- **sent**: the spans that ended in the run's own process. The process has a second exporter beside OTLP, which writes
+  each span to its standard output (`OTEL_TRACES_EXPORTER=otlp,console`); the demo counts those.
+- **received**: the spans that came over the wire to an OTLP/gRPC receiver in this process.
+- **events**: what a `file:` sink got; a start and an end for each run and each attempt, one for each skipped step.
+- **attempts in the run log**: what runnable itself says that it ran.
+
+They agree when each names the same facts, each fact once: see `agreement.disagreements`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+from runnable_otel.cli import Parser
+from runnable_otel.demo.agreement import Counts, counts, disagreements
+from runnable_otel.demo.processes import Done, Stage
+from runnable_otel.demo.receiver import Receiver
+from runnable_otel.demo.tree import draw
+
+_NEEDED: Final = {"runnable": "runnable>=0.50", "ploomber_engine": "ploomber-engine"}
+"""Modules that the demo's pipelines import, and what to install for them."""
+
+_HEAD: Final = """\
+Three runs, in real processes. Drawn is what came back from an OTLP/gRPC receiver.
+Counted are the spans that the processes sent and those that were received, the
+events at a sink, and the attempts in runnable's run log."""
+
+_NEXT: Final = """\
+Your own pipeline, with no change to it:
+  RUNNABLE_TELEMETRY_CONSOLE=true python pipeline.py
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 python pipeline.py"""
+
+_ASCII: Final = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "…": "~"})
+
+
+class _Run(NamedTuple):
+    """One of the three runs: what it shows, and its processes, each with the exit code that it should have."""
+
+    title: str
+    processes: Callable[[Stage], Iterator[tuple[Done, int]]]
+
+
+def _orders(stage: Stage) -> Iterator[tuple[Done, int]]:
+    yield stage.python("orders.py"), 0
+
+
+def _answer(stage: Stage) -> Iterator[tuple[Done, int]]:
+    yield stage.python("answer.py"), 0
+
+
+def _restock(stage: Stage) -> Iterator[tuple[Done, int]]:
+    yield stage.python("restock.py"), 1
+    (stage.folder / "delivery.txt").write_text("4")
+    yield stage.python("-m", "runnable.cli", "retry", stage.run_id()), 0
+
+
+_RUNS: Final = (
+    _Run("python, shell and notebook tasks, a parallel node, a map, a failure with a recovery", _orders),
+    _Run("an async pipeline that streams", _answer),
+    _Run("a failed run, and its retry once the cause is mended", _restock),
+)
+
+
+def main(arguments: Sequence[str], receiver: Callable[[], Receiver] = Receiver) -> int:
+    """Run the demo.
+
+    Args:
+        arguments: `--verbose`, or none.
+        receiver: makes the receiver.
+
+    Returns:
+        The exit code: 0 only if all counts agree.
+    """
+    parser = Parser("demo", description=__doc__ or "")
+    parser.add_argument("--verbose", action="store_true", help="show what the pipelines write, too")
+    verbose: bool = parser.parse_args(list(arguments)).verbose
+    missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
+    if missing:
+        names = " ".join(f"'{name}'" for name in missing)
+        print(f"{parser.prog}: its pipelines need more packages: pip install {names}", file=sys.stderr)  # noqa: T201
+        return 1
+    with TemporaryDirectory(prefix="runnable-otel-demo-", ignore_cleanup_errors=True) as folder, receiver() as listening:
+        say(_HEAD)
+        # runnable wants a pipeline's file below the current folder, and asks for it by its real path.
+        stages = [Stage(Path(folder).resolve() / str(number), listening) for number in range(1, len(_RUNS) + 1)]
+        return _report([_show(number, stages[number - 1], verbose=verbose) for number in range(1, len(_RUNS) + 1)])
+
+
+class _Outcome(NamedTuple):
+    """What came out of a run: its counts, what is wrong, and what its processes wrote."""
+
+    counts: Counts
+    wrong: list[str]
+    output: str
+
+
+def _show(number: int, stage: Stage, *, verbose: bool) -> _Outcome:
+    """Make one run, and print its trees and its counts."""
+    title, processes = _RUNS[number - 1]
+    say(f"\n{number}. {title}")
+    total, wrong, written = Counts(), list[str](), ""
+    for done, expected in processes(stage):
+        say(f"\n$ {done.command}")
+        if verbose:
+            say(done.output)
+        say("\n".join(draw(done.execution.received, _width())))
+        if done.returncode != expected:
+            ended = "took too long" if done.returncode is None else f"exited with {done.returncode}"
+            wrong.append(f"{done.command} {ended}; {expected} was expected")
+        wrong += disagreements(done.execution)
+        total += counts(done.execution)
+        written += f"$ {done.command}\n{done.output}"
+    say(f"\nrun {number}: {total}")
+    return _Outcome(total, wrong, "" if verbose else written)
+
+
+def _report(outcomes: Sequence[_Outcome]) -> int:
+    """Print the counts of all, and what is wrong; the exit code."""
+    total = sum((outcome.counts for outcome in outcomes), Counts())
+    wrong = [f"run {number}: {what}" for number, outcome in enumerate(outcomes, start=1) for what in outcome.wrong]
+    say(f"\nin all: {total}")
+    if not wrong:
+        say(f"They agree: each span, event and attempt is there exactly once.\n\n{_NEXT}")
+        return 0
+    say("They do not agree:\n" + "\n".join(f"  {what}" for what in wrong))
+    for outcome in outcomes:
+        if outcome.wrong and outcome.output:
+            say(f"\nWhat the pipelines wrote:\n{outcome.output}")
+    return 1
+
+
+def _width() -> int:
+    """Of the terminal, or what COLUMNS says; no wider than reads well."""
+    return min(max(shutil.get_terminal_size().columns, 40), 120)
+
+
+def say(text: str) -> None:
+    """Print, on a terminal that knows no line drawing too."""
+    encoding = sys.stdout.encoding or "ascii"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    print(text, flush=True)  # noqa: T201 - what a command does

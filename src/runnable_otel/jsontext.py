@@ -1,0 +1,170 @@
+"""Text of bounded size: JSON of plain values while it fits, JSON strings that are cut, one-line names. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from runnable_otel.foreign import class_of
+
+if TYPE_CHECKING:
+    from runnable_otel.redact import Redactor
+
+__all__ = ["BREADTH", "CUT", "DEPTH", "KEY_BYTES", "clip", "fold", "least", "number", "quoted", "size", "whole"]
+__all__ += ["dict_items", "dict_len", "whole_dict"]
+
+# The slots of the builtin, whatever a subclass redefines.
+dict_items = cast("Callable[[object], Iterable[tuple[Any, Any]]]", dict.items)
+dict_len = cast("Callable[[object], int]", dict.__len__)
+
+DEPTH: Final = 6
+"""Containers inside one another; the outermost mapping is not counted."""
+BREADTH: Final = 32
+"""Members of one container; of the outermost mapping as many as fit."""
+KEY_BYTES: Final = 256
+"""Bytes of one key."""
+CUT: Final = '"…"'
+"""Where something is left out: the least that a value can be cut to, 5 bytes."""
+
+_CUT_BYTES: Final = 5
+_INT_BITS: Final = 2048  # 617 digits: written in microseconds, and within any sys.set_int_max_str_digits
+_NOT_FINITE: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JavaScript writes them
+_MAX_FLOAT: Final = 1.7976931348623157e308
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_ESCAPED: Final = re.compile(r"(?:[^\\]|\\u[0-9a-f]{4}|\\[^u])*")  # as far as the escapes are complete
+# ANSI sequences (ECMA-48 section 5.4), control characters, and those that reorder a line (Unicode annex 9).
+_UNPRINTABLE: Final = re.compile(
+    "\x1b\\[[0-?]{0,32}[ -/]{0,8}[@-~]|[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def size(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def clip(text: str, limit: int) -> str:
+    """A text that is valid UTF-8 and at most `limit` bytes; `…` marks a cut. Lone surrogates become U+FFFD."""
+    head = str.__getitem__(text, slice(0, limit + 1))  # each character takes a byte; of a subclass an exact copy
+    if head.isascii():
+        if len(head) <= limit:
+            return head
+    else:
+        head = _SURROGATES.sub("\ufffd", head)
+        if len(head) <= limit and size(head) <= limit:
+            return head
+    return head.encode()[: limit - 3].decode(errors="ignore") + "…" if limit >= 3 else ""
+
+
+def fold(text: str, limit_chars: int) -> str:
+    """A text on one line: whitespace folded, control characters removed, at most that many characters.
+
+    Reads at most 16 characters for each one that it returns, so a text that begins with more white space than that
+    comes out short.
+    """
+    head = str.__getitem__(text, slice(0, 16 * limit_chars + 1024))
+    line = _SURROGATES.sub("\ufffd", _UNPRINTABLE.sub("", " ".join(head.split())))
+    return line[:limit_chars]
+
+
+def quoted(text: str, room: int, more: bool = False) -> tuple[str, bool]:
+    """A text as a JSON string of at most `room` bytes (5 or more), and whether it was cut; `more`: the text goes on."""
+    if len(text) > room:
+        text, more = text[:room], True
+    text = encode_basestring(text)[1:-1]
+    if not text.isascii():
+        text = _SURROGATES.sub("\ufffd", text)
+    data = text.encode()
+    if not more and len(data) + 2 <= room:
+        return f'"{text}"', False
+    text = data[: room - _CUT_BYTES].decode(errors="ignore")  # a character at the cut is left out whole
+    complete = _ESCAPED.match(text) if "\\" in text[-6:] else None
+    return f'"{complete[0] if complete else text}…"', True
+
+
+def whole(value: Any, room: int, depth: int, redactor: Redactor | None) -> str | None:
+    """JSON of a plain value that needs neither cut nor mask and takes at most `room` bytes; else None."""
+    kind = class_of(value)
+    if kind is str:
+        if len(value) > room or (redactor is not None and redactor.text(value) is not value):
+            return None
+        return _fitting(encode_basestring(value), room)
+    if kind is dict:
+        return whole_dict(value, room, depth, redactor) if len(value) <= BREADTH and depth <= DEPTH else None
+    if kind is list or kind is tuple:
+        return _whole_list(value, room, depth, redactor) if len(value) <= BREADTH and depth <= DEPTH else None
+    if value is None or kind is bool:
+        text = "null" if value is None else "true" if value else "false"
+        return text if len(text) <= room else None
+    if kind is int and value.bit_length() <= _INT_BITS:
+        text = int.__repr__(value)
+    elif kind is float and -_MAX_FLOAT <= value <= _MAX_FLOAT:
+        text = float.__repr__(value)
+    else:
+        return None
+    if len(text) > room or (len(text) > 3 and redactor is not None and redactor.text(text) is not text):
+        return None
+    return text
+
+
+def whole_dict(values: object, room: int, depth: int, redactor: Redactor | None) -> str | None:
+    """The same of a dict, of any breadth, or of an instance of a subclass."""
+    parts: list[str] = []
+    room -= 0 if dict_len(values) else 2  # n members come with 2 braces and n - 1 separators: 2 n bytes
+    for name, value in dict_items(values):
+        if type(name) is not str or len(name) > min(room, KEY_BYTES):
+            return None
+        if redactor is not None and (redactor.key(name) or redactor.text(name) is not name):
+            return None
+        key = _fitting(encode_basestring(name), min(room, KEY_BYTES))
+        if key is None:
+            return None
+        room -= size(key) + 4
+        text = whole(value, room, depth + 1, redactor)
+        if text is None:
+            return None
+        parts.append(f"{key}: {text}")
+        room -= size(text)
+    return f"{{{', '.join(parts)}}}" if room >= 0 else None
+
+
+def _whole_list(values: list[Any], room: int, depth: int, redactor: Redactor | None) -> str | None:
+    parts: list[str] = []
+    room -= 0 if values else 2
+    for value in values:
+        room -= 2
+        text = whole(value, room, depth + 1, redactor)
+        if text is None:
+            return None
+        parts.append(text)
+        room -= size(text)
+    return f"[{', '.join(parts)}]" if room >= 0 else None
+
+
+def _fitting(text: str, room: int) -> str | None:
+    if text.isascii():
+        return text if len(text) <= room else None
+    return text if not _SURROGATES.search(text) and len(text.encode()) <= room else None
+
+
+def number(base: Any, value: Any) -> tuple[str, bool]:
+    """The text of an int, float or complex by the slots of that builtin, and whether it is a JSON number."""
+    if base is int:
+        bits = int.bit_length(value)
+        return (int.__repr__(value), True) if bits <= _INT_BITS else (f"<int: {bits} bits>", False)
+    text: str = base.__repr__(value)
+    return _NOT_FINITE.get(text, text), base is float and text not in _NOT_FINITE
+
+
+def least(value: Any) -> int:
+    """Bytes that a value surely needs: those of `"…"`, or the fewer that it takes as a whole."""
+    kind = class_of(value)
+    if kind is int:
+        return 1 if 0 <= value < 10 else 2 if 0 <= value < 100 else 3 if 0 <= value < 1000 else _CUT_BYTES
+    if value is None or value is True:
+        return 4
+    if kind is str and len(value) <= 2 and (not value or (value.isalnum() and value.isascii())):
+        return len(value) + 2
+    return 2 if kind in (list, tuple, dict) and not value else _CUT_BYTES
