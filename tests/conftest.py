@@ -1,4 +1,7 @@
-"""What the tests share. A tool that is missing skips its tests; `RUNNABLE_OTEL_REQUIRE` names those that must be there."""
+"""What the tests share.
+
+A tool that is missing skips its tests; `RUNNABLE_OTEL_REQUIRE` names those that must be there.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.project import Project
 from support.receiver import Receiver
 
@@ -32,4 +36,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         missing = [name for name in required if f"needs {name}" in reason]
         if missing:
             terminalreporter.write_line(f"required but missing: {missing[0]} ({report.nodeid})", red=True)
-            terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED  # noqa: SLF001
+            terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,6 +1,6 @@
-"""The matrix of the contract: each way in, with and without logfire, with and without an endpoint, in real interpreters.
+"""The matrix of the contract: each way in, with and without logfire, with and without an endpoint.
 
-`make matrix` prints the table.
+Every cell is a real interpreter in a fresh environment. `make matrix` prints the table.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import environments
 from support.project import environment
 from support.receiver import Received, Receiver
@@ -199,7 +200,9 @@ def check_noise(cell: Cell, stderr: str) -> None:
     # logfire itself tries to set the global providers that opentelemetry-instrument has set; so does a script of the
     # user's whose set-up stands at the top of the module, which runnable imports twice.
     own = ("instrument+distro", "config-file", "pythonpath")
-    if (cell.logfire == "configured" and (cell.way in (*own, "provider"))) or (cell.place == "top" and cell.way == "provider"):
+    if (cell.logfire == "configured" and (cell.way in (*own, "provider"))) or (
+        cell.place == "top" and cell.way == "provider"
+    ):
         noise = [line for line in noise if "Overriding of current" not in line]
     if cell.logfire == "installed" and not cell.endpoint:
         # The task's own logfire span, with a logfire that nobody configured: logfire says so without us, too.

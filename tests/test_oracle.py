@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.project import Project
 from support.receiver import Received, Receiver
 from support.runlog import Attempt, attempts, bounded, run_logs
@@ -42,7 +43,9 @@ FAILING = {
     "chained": "RuntimeError: outer",
     "import_fails": "ModuleNotFoundError: No module named 'no_such_module'",
     "wrong_returns": "ValueError: Returns task signature does not match the function returns",
-    "missing_parameter": "ValueError: Function take has required parameter 'doubled' that is not present in the parameters",
+    "missing_parameter": (
+        "ValueError: Function take has required parameter 'doubled' that is not present in the parameters"
+    ),
     "missing_secret": "SecretNotFoundError: No secret found by name:NO_SUCH_SECRET in environment variables",
     "recovery_fails": "RuntimeError: outer",
     "parallel_fails": "ValueError: kaput",

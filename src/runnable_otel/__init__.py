@@ -5,16 +5,16 @@ The door: what is named here is public. Nothing is loaded before it is used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from runnable_otel._version import __version__
 
-if TYPE_CHECKING:
-    from runnable_otel.provider import configure
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # nothing is imported that an import of this package need not have, typing neither
+    from typing import Any
+
     from runnable_otel.events import Event
     from runnable_otel.instrumentor import RunnableInstrumentor
     from runnable_otel.processor import RunnableSpanProcessor
+    from runnable_otel.provider import configure
     from runnable_otel.queues import set_stream_queue
     from runnable_otel.resource import RunnableResourceDetector
     from runnable_otel.settings import SettingError
@@ -48,6 +48,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -1,4 +1,4 @@
-"""The import hook around `runnable`; standard library only, because the start-up file loads it into every process.
+"""The import hook around `runnable`. It imports nothing but `sys`: the start-up file loads it into every process.
 
 `runnable_otel.pth` in site-packages calls `watch(activate=True)` where a variable of way in 2 is set: then nothing more
 happens until something imports runnable. The instrumentor calls `watch()`, to be there before runnable's own set-up.
@@ -7,14 +7,16 @@ happens until something imports runnable. The instrumentor calls `watch()`, to b
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
-from types import ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 
-class _Loader(Loader):
+class _Loader:
     """runnable's own loader, with our instrumentation before it and around it."""
 
     def __init__(self, wrapped: Loader, *, activate: bool) -> None:
@@ -28,7 +30,7 @@ class _Loader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self._wrapped  # others look at it: it is as without us
         try:
-            from runnable_otel.instrumentor import around_import
+            from runnable_otel.hooks import around_import
 
             around = around_import(activate=self._activate)
         except Exception:
@@ -41,26 +43,26 @@ class _Loader(Loader):
             self._wrapped.exec_module(module)
 
 
-class RunnableFinder(MetaPathFinder):
-    """Finds `runnable`, once, by whoever finds it without us."""
+class RunnableFinder:
+    """A `MetaPathFinder` that finds `runnable` by whoever finds it without us."""
 
     def __init__(self) -> None:
         self.activate = False
-        self._searching = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "runnable" or self._searching:
+        if fullname != "runnable":
             return None
-        self._searching = True
-        try:
-            spec = find_spec(fullname)
-        finally:
-            self._searching = False
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, activate=self.activate)
-        return spec
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader, activate=self.activate)  # type: ignore[assignment]
+                return spec
+        return None
 
 
 _FINDER = RunnableFinder()
@@ -70,11 +72,11 @@ def watch(*, activate: bool = False) -> None:
     """Be there when `runnable` is imported; with `activate`, instrument it then."""
     _FINDER.activate |= activate
     if _FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, _FINDER)
+        sys.meta_path.insert(0, _FINDER)  # type: ignore[arg-type]
 
 
 def unwatch() -> None:
     """The inverse of `watch`."""
     _FINDER.activate = False
     if _FINDER in sys.meta_path:
-        sys.meta_path.remove(_FINDER)
+        sys.meta_path.remove(_FINDER)  # type: ignore[arg-type]

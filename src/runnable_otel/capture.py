@@ -2,21 +2,37 @@
 
 Redaction comes first: a text is masked on a window beyond what is shown of it, and cut afterwards. Then the budget: all
 keys that fit, then the values, which share what is left; small values stay whole, and what they leave goes to large
-ones. What is cut is marked with `…`. No code of a user's class runs: builtins are read through their own slots, whatever
-a subclass redefines, and `foreign` knows the rest.
+ones. What is cut is marked with `…`. No code of a user's class runs: builtins are read by their own slots, whatever a
+subclass redefines, and `foreign` knows the rest.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
-from runnable_otel.foreign import OBJECT, SECRET, bases, class_of, plain, type_name
-from runnable_otel.jsontext import BREADTH, CUT, DEPTH, KEY_BYTES, clip, fold, least, number, quoted, size, whole
-from runnable_otel.jsontext import dict_items, dict_len, whole_dict
-from runnable_otel.redact import MASK, REACH, Redactor
+from runnable_otel.foreign import OBJECT, SECRET, builtin_base, class_of, plain, type_name
+from runnable_otel.jsontext import (
+    BREADTH,
+    CUT,
+    DEPTH,
+    KEY_BYTES,
+    clip,
+    dict_items,
+    dict_len,
+    fold,
+    key_text,
+    number,
+    quoted,
+    scalar,
+    size,
+    whole,
+    whole_dict,
+)
+from runnable_otel.redact import MASK, Redactor
 
 __all__ = ["OBJECT", "Captured", "capture", "clip", "fold"]
 
@@ -53,33 +69,38 @@ def capture(
     `<unserializable: TypeName>`.
 
     Args:
-        values: names and values; a dict, or an instance of a subclass.
+        values: names and values; a dict, or of a subclass.
         limit: UTF-8 bytes, 32 to 65536.
         redactor: masks secrets; without one only those values are masked that say themselves that they are secret.
         mode: `values`, or `keys` for names and type names only, or `none` for `{}`.
     """
-    if mode == "none":
-        return Captured("{}", False, False)
     try:
+        if mode == "none":
+            return Captured("{}", False, False)
         if mode == "values" and issubclass(type(values), dict):
             text = whole_dict(values, limit, 0, redactor)
             if text is not None:
                 return Captured(text, False, False)
         writer = _Writer(redactor)
-        text = writer.outermost(values, limit, mode == "keys")
-        return Captured(text, writer.cut, writer.masked)
+        return Captured(writer.outermost(values, limit, mode == "keys"), writer.cut, writer.masked)
     except Exception:  # noqa: BLE001 - the host comes first: a dict that another thread changes, memory that is out
         return Captured(f"{{{_CUT_MEMBER}}}", True, False)
 
 
 class _Member:
-    """One member of an object while the budget is shared out; its size starts as the least that its value takes."""
+    """One member of an object while the budget is shared out.
+
+    Attributes:
+        text: JSON of the value; empty until it is written.
+        size: bytes of the text, or those of `"…"` while it is empty.
+    """
 
     __slots__ = ("cut", "key", "secret", "size", "starved", "text", "value")
 
-    def __init__(self, key: str, secret: bool, value: object, needed: int) -> None:
-        self.key, self.secret, self.value, self.size = key, secret, value, needed
-        self.text, self.cut, self.starved = "", False, False
+    def __init__(self, key: str, value: object, secret: bool, text: str) -> None:
+        self.key, self.value, self.secret, self.text = key, value, secret, text
+        self.size = len(text) or _CUT_BYTES
+        self.cut = self.starved = False
 
 
 class _Writer:
@@ -109,11 +130,12 @@ class _Writer:
 
     def value(self, value: object, room: int, depth: int) -> str:
         kind = class_of(value)
-        base = _builtin(kind) if type(kind) is type or not issubclass(kind, Enum) else None
         try:
-            text = whole(value, room, depth, self.redactor)
+            # Of containers only a member's own value: to try it at each depth would be to read all of it as many times.
+            text = whole(value, room, 1, self.redactor) if depth == 1 else scalar(value, room, self.redactor)
             if text is not None:
                 return text
+            base = builtin_base(kind) if type(kind) is type or not issubclass(kind, Enum) else None
             if base is not None:
                 return _WRITERS[base](self, base, value, room, depth)
         except (RuntimeError, ValueError):  # changed by another thread meanwhile; a memoryview that was released
@@ -136,23 +158,21 @@ class _Writer:
         self.masked = True
         return self.quoted(MASK, room)
 
-    def window(self, value: str, length: int) -> tuple[str, bool]:
+    def masking(self, value: str, length: int) -> tuple[str, bool]:
         """The masked beginning of a text, as an exact `str`, and whether the text goes on beyond it."""
-        head = str.__getitem__(value, slice(0, length + REACH))
-        more = str.__len__(value) > len(head)
         if self.redactor is None:
-            return head, more
-        masked = self.redactor.text(head)
-        self.masked = self.masked or masked is not head
-        return masked, more
+            return str.__getitem__(value, slice(0, length)), str.__len__(value) > length
+        text, masked, more = self.redactor.head(value, length)
+        self.masked = self.masked or masked
+        return text, more
 
     def string(self, _base: Any, value: Any, room: int, _depth: int) -> str:
-        text, more = self.window(value, room)
+        text, more = self.masking(value, room)
         return self.quoted(text, room, more)
 
     def number(self, base: Any, value: Any, room: int, _depth: int) -> str:
         text, bare = number(base, value)
-        masked, _ = self.window(text, len(text))
+        masked, _ = self.masking(text, len(text))
         return text if bare and masked is text and len(text) <= room else self.quoted(masked, room)
 
     def digest(self, base: Any, value: Any, room: int, _depth: int) -> str:
@@ -191,7 +211,7 @@ class _Writer:
     def object(self, pairs: Iterable[tuple[object, object]], count: int, room: int, depth: int, masking: bool) -> str:
         members, left, complete = self.placed(pairs, count, room, masking)
         cut, starved = self.cut or not complete, self.starved
-        left = self.share(members, left, depth)
+        left = self.share([member for member in members if not member.text], left, depth)
         if depth == 0:  # once is enough, and once more at each depth would be 64 times
             self.share([member for member in members if member.starved], left, depth)
         self.cut = cut or any(member.cut for member in members)
@@ -208,7 +228,9 @@ class _Writer:
         used, taken, kept = 2, 0, (0, 2)  # kept: how many fit beside the mark, and the bytes that they take
         for name, value in pairs:
             separator = 2 if members else 0
-            member = self.member(name, value, room - used - separator, not members, masking)
+            # The first key is cut if it has to be, beside the mark; later ones are whole or left out.
+            reserve = None if members else _CUT_MEMBER_BYTES + 2
+            member = self.member(name, value, room - used - separator, reserve, masking)
             if member is None:
                 self.starved = True
                 break
@@ -223,26 +245,35 @@ class _Writer:
                 kept = len(members), used
         if taken == count:
             return members, room - used, True
+        if members and not kept[0] and (space := room - 4 - members[0].size - 2 - _CUT_MEMBER_BYTES) >= _CUT_BYTES:
+            members[0].key, _ = quoted(json.loads(members[0].key), space)  # one fits, but not whole beside the mark
+            kept = 1, 4 + size(members[0].key) + members[0].size
         del members[kept[0] :]
         return members, room - kept[1] - _CUT_MEMBER_BYTES - (2 if members else 0), False
 
-    def member(self, name: object, value: object, room: int, first: bool, masking: bool) -> _Member | None:
-        """A member with its key, and the least of its value, in `room` bytes; None when that is too little."""
-        text, more = self.window(_key(name), KEY_BYTES)
-        secret = masking and self.redactor is not None and self.redactor.key(_key(name)[: 2 * KEY_BYTES])
-        needed = _CUT_BYTES if secret else least(value)
-        room -= 2 + needed
-        key, cut = quoted(text, KEY_BYTES, more)
-        if size(key) > room:
-            room -= _CUT_MEMBER_BYTES + 2
-            if not first or room < _CUT_BYTES:  # later keys are whole or left out
+    def member(self, name: object, value: object, room: int, reserve: int | None, masking: bool) -> _Member | None:
+        """A member with its key, and the least of its value, in `room` bytes; None when that is too little.
+
+        A key that does not fit is cut so that `reserve` bytes are left; None: it is not cut.
+        """
+        text = key_text(name)
+        secret, more = False, False
+        if len(text) > KEY_BYTES or not (self.redactor is None or self.redactor.passes(text)):
+            secret = masking and self.redactor is not None and self.redactor.key(text[: 2 * KEY_BYTES])
+            text, more = self.masking(text, KEY_BYTES)
+        # What takes no more than the least anyway is written at once.
+        member = _Member("", value, secret, "" if secret else scalar(value, _CUT_BYTES, self.redactor) or "")
+        room -= 2 + member.size
+        member.key, cut = quoted(text, KEY_BYTES, more)
+        if size(member.key) > room:
+            if reserve is None or room - reserve < _CUT_BYTES:
                 return None
-            key, cut = quoted(text, min(room, KEY_BYTES), more)
+            member.key, cut = quoted(text, min(room - reserve, KEY_BYTES), more)
         self.cut = self.cut or cut
-        return _Member(key, secret, value, needed)
+        return member
 
     def share(self, members: list[_Member], left: int, depth: int) -> int:
-        """Write the values: each may take its share of what is left, and passes on what it does not need."""
+        """Write these values: each may take its share of what is left, and passes on what it does not need."""
         for at, member in enumerate(members):
             if member.text and left < _WORTHWHILE:
                 break
@@ -250,9 +281,9 @@ class _Writer:
             room = member.size + left // (len(members) - at)
             member.text = self.secret(room) if member.secret else self.value(member.value, room, depth + 1)
             member.cut, member.starved = self.cut, self.starved
-            took = size(member.text)
-            left -= took - member.size
-            member.size = took
+            left += member.size
+            member.size = size(member.text)
+            left -= member.size
         return left
 
 
@@ -271,24 +302,6 @@ _WRITERS: Final[dict[type, _Write]] = {
     frozenset: _Writer.items,
     dict: _Writer.members,
 }
-
-
-def _builtin(kind: type) -> type | None:
-    """The builtin whose slots a class inherits. Only classes of metaclass `type` are looked up: their hash is C code."""
-    return next((base for base in bases(kind) if type(base) is type and base in _WRITERS), None)
-
-
-def _key(name: Any) -> str:
-    """The text of a key, as JSON would write it: names, numbers and constants; `<Type>` for others."""
-    kind = class_of(name)
-    if kind is str:
-        return name
-    if name is None or kind is bool:
-        return "null" if name is None else "true" if name else "false"
-    base = _builtin(kind)
-    if base is str:
-        return str.__getitem__(name, slice(0, KEY_BYTES + REACH))
-    return number(base, name)[0] if base in (int, float) else f"<{type_name(kind)}>"
 
 
 def _shown_type(value: object) -> str:

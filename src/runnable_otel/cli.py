@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from runnable_otel._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 PROGRAM: Final = "runnable-otel"
 
@@ -77,3 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return import_module(command.module).main(words[1:])
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader has gone, as in `… | head`; Python would say so once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

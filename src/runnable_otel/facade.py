@@ -10,16 +10,16 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from pathlib import PurePath
 from typing import Any
 
 from opentelemetry import trace
 
-from runnable_otel import semconv, spans
+from runnable_otel import spans
 from runnable_otel.capture import OBJECT, capture, clip
-from runnable_otel.propagation import inject
-from runnable_otel.scopes import RunScope, Scope, TaskScope, current, harmless
+from runnable_otel.naming import run_name
+from runnable_otel.scopes import RunScope, Scope, current, harmless
 from runnable_otel.spans import Step
+from runnable_otel.task_scope import TaskScope
 from runnable_otel.telemetry import Telemetry
 
 step: ContextVar[tuple[Step, Any] | None] = ContextVar("runnable_otel_step", default=None)
@@ -68,8 +68,6 @@ class Facade:
         return TaskScope(self.telemetry, known[0] if known else None, name, task_type, command)
 
     def _run(self, kind: str) -> RunScope:
-        from runnable_otel.naming import run_name
-
         context: Any = sys.modules["runnable.context"].get_run_context()
         executor = context.job_executor if kind == "job" else context.pipeline_executor
         return RunScope(
@@ -128,53 +126,6 @@ def task_event(telemetry: Telemetry, original: Callable[[dict[str, Any]], None],
         telemetry.hub.put(event, scope.queue)
 
 
-class SubprocessProxy:
-    """Stands in for the `subprocess` module in `runnable.tasks`: gives a child the trace, and sees how it ends."""
-
-    def __init__(self, wrapped: Any) -> None:
-        self._wrapped = wrapped
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._wrapped, name)
-
-    def Popen(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - subprocess's own word
-        """Start the child with TRACEPARENT; its `communicate` shows nothing of that to the parent."""
-        scope = current.get()
-        environ = kwargs.get("env")
-        if not isinstance(scope, TaskScope) or environ is None:
-            return self._wrapped.Popen(*args, **kwargs)
-        kwargs["env"] = self._environment(scope, environ) or environ
-        return _watched(self._wrapped.Popen(*args, **kwargs), scope)
-
-    @harmless
-    def _environment(self, scope: TaskScope, environ: Mapping[str, Any]) -> dict[str, Any]:
-        known = step.get()
-        names = getattr(known[1], "secrets", ()) if known else ()
-        scope.mask(str(environ[name]) for name in names if name in environ)
-        # runnable prints the child's environment: settings of ours are nothing that belongs there.
-        child = {name: value for name, value in environ.items() if not name.startswith("RUNNABLE_OTEL_")}
-        inject(child)
-        return child
-
-
-def _watched(process: Any, scope: TaskScope) -> Any:
-    """Let `communicate` note the exit code, and leave TRACEPARENT out of the dump of the environment it returns."""
-    original = process.communicate
-
-    def communicate(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        stdout, stderr = original(*args, **kwargs)
-        scope.exit_code = process.returncode
-        head, mark, dump = stdout.rpartition("=== COLLECT ===\n") if isinstance(stdout, str) else ("", "", "")
-        if mark:
-            lines = dump.splitlines(keepends=True)
-            dump = "".join(line for line in lines if not line.startswith(("TRACEPARENT=", "TRACESTATE=")))
-            stdout = head + mark + dump
-        return stdout, stderr
-
-    process.communicate = communicate
-    return process
-
-
 def user_span(telemetry: Telemetry, template: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
     """A span of the user's own, made by `logfire_api.span` where logfire is not installed."""
     captured = capture(attributes, telemetry.settings.max_value_bytes, redactor=telemetry.redactor)
@@ -207,11 +158,3 @@ def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
 
 def _user_message(template: str) -> None:
     trace.get_current_span().add_event(clip(template, 256))
-
-
-def notebook_name(path: str) -> str:
-    """The file's stem, as the name of a pipeline that a file defines."""
-    return PurePath(path).stem
-
-
-__all__ = ["Facade", "Parameters", "SubprocessProxy", "semconv", "shim_methods", "step", "task_event"]

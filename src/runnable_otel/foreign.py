@@ -14,7 +14,7 @@ from itertools import islice
 from types import GetSetDescriptorType, MappingProxyType, MemberDescriptorType, ModuleType
 from typing import Any, Final, cast
 
-__all__ = ["OBJECT", "SECRET", "bases", "class_of", "plain", "type_name"]
+__all__ = ["OBJECT", "SECRET", "builtin_base", "class_of", "plain", "type_name"]
 
 _Text = Callable[[Any, Any], str]
 
@@ -42,6 +42,9 @@ SECRET: Final = object()
 """Stands for a value that says itself that it is secret."""
 _NOTHING: Final = object()
 
+_BUILTINS: Final = frozenset(
+    {str, int, float, complex, bytes, bytearray, memoryview, list, tuple, set, frozenset, dict}
+)
 _MAX_BASES: Final = 32
 _MAX_FIELDS: Final = 33  # one more than is ever shown, so that the cut is seen
 _MAX_COLUMNS: Final = 8
@@ -64,9 +67,12 @@ def type_name(kind: type) -> str:
     return str.__getitem__(_name(kind), slice(0, _MAX_TYPE_NAME))  # the name may be of a subclass of str
 
 
-def bases(kind: type) -> tuple[type, ...]:
-    """A class and the classes that it inherits from, in the order of resolution, at most 32."""
-    return _mro(kind)[:_MAX_BASES]
+def builtin_base(kind: type) -> type | None:
+    """The builtin whose slots a class inherits; looks up only classes of metaclass `type`, whose hash is C code."""
+    for base in _mro(kind)[:_MAX_BASES]:
+        if type(base) is type and base in _BUILTINS:
+            return base
+    return None
 
 
 def plain(value: object) -> object:
@@ -88,7 +94,7 @@ def plain(value: object) -> object:
 
 
 def _plain(value: object, kind: type) -> object:
-    line = bases(kind)
+    line = _mro(kind)[:_MAX_BASES]
     if issubclass(kind, Enum):  # asks EnumType, which inherits type's C code: no user's metaclass
         return (_instance_dict(value, line) or {}).get("_value_", _NOTHING)
     known = [_known(base) for base in line]

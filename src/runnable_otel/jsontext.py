@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from runnable_otel.foreign import class_of
+from runnable_otel.foreign import builtin_base, class_of, type_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from runnable_otel.redact import Redactor
 
-__all__ = ["BREADTH", "CUT", "DEPTH", "KEY_BYTES", "clip", "fold", "least", "number", "quoted", "size", "whole"]
-__all__ += ["dict_items", "dict_len", "whole_dict"]
+__all__ = ["BREADTH", "CUT", "DEPTH", "KEY_BYTES", "clip", "fold", "quoted", "size", "whole"]
+__all__ += ["dict_items", "dict_len", "key_text", "number", "scalar", "whole_dict"]
 
 # The slots of the builtin, whatever a subclass redefines.
-dict_items = cast("Callable[[object], Iterable[tuple[Any, Any]]]", dict.items)
-dict_len = cast("Callable[[object], int]", dict.__len__)
+dict_items = cast("Callable[[object], Iterable[tuple[Any, Any]]]", vars(dict)["items"])
+dict_len = cast("Callable[[object], int]", vars(dict)["__len__"])
 
 DEPTH: Final = 6
 """Containers inside one another; the outermost mapping is not counted."""
@@ -29,6 +30,7 @@ CUT: Final = '"…"'
 """Where something is left out: the least that a value can be cut to, 5 bytes."""
 
 _CUT_BYTES: Final = 5
+_MEMBER_BYTES: Final = 7  # the least that a member and its separator take
 _INT_BITS: Final = 2048  # 617 digits: written in microseconds, and within any sys.set_int_max_str_digits
 _NOT_FINITE: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JavaScript writes them
 _MAX_FLOAT: Final = 1.7976931348623157e308
@@ -84,24 +86,20 @@ def quoted(text: str, room: int, more: bool = False) -> tuple[str, bool]:
     return f'"{complete[0] if complete else text}…"', True
 
 
-def whole(value: Any, room: int, depth: int, redactor: Redactor | None) -> str | None:
-    """JSON of a plain value that needs neither cut nor mask and takes at most `room` bytes; else None."""
+def scalar(value: Any, room: int, redactor: Redactor | None) -> str | None:
+    """JSON of a plain text, number or constant that needs neither cut nor mask and fits `room` bytes; else None."""
     kind = class_of(value)
     if kind is str:
         if len(value) > room or (redactor is not None and redactor.text(value) is not value):
             return None
         return _fitting(encode_basestring(value), room)
-    if kind is dict:
-        return whole_dict(value, room, depth, redactor) if len(value) <= BREADTH and depth <= DEPTH else None
-    if kind is list or kind is tuple:
-        return _whole_list(value, room, depth, redactor) if len(value) <= BREADTH and depth <= DEPTH else None
-    if value is None or kind is bool:
-        text = "null" if value is None else "true" if value else "false"
-        return text if len(text) <= room else None
     if kind is int and value.bit_length() <= _INT_BITS:
         text = int.__repr__(value)
     elif kind is float and -_MAX_FLOAT <= value <= _MAX_FLOAT:
         text = float.__repr__(value)
+    elif value is None or kind is bool:
+        text = "null" if value is None else "true" if value else "false"
+        return text if len(text) <= room else None
     else:
         return None
     if len(text) > room or (len(text) > 3 and redactor is not None and redactor.text(text) is not text):
@@ -109,23 +107,34 @@ def whole(value: Any, room: int, depth: int, redactor: Redactor | None) -> str |
     return text
 
 
+def whole(value: Any, room: int, depth: int, redactor: Redactor | None) -> str | None:
+    """The same of a value that may be a plain container."""
+    kind = class_of(value)
+    if kind is dict or kind is list or kind is tuple:
+        if len(value) > BREADTH or depth > DEPTH:
+            return None
+        return (whole_dict if kind is dict else _whole_list)(value, room, depth, redactor)
+    return scalar(value, room, redactor)
+
+
 def whole_dict(values: object, room: int, depth: int, redactor: Redactor | None) -> str | None:
-    """The same of a dict, of any breadth, or of an instance of a subclass."""
+    """The same of a dict of any breadth, or of an instance of a subclass."""
+    count = dict_len(values)
+    if count * _MEMBER_BYTES > room:
+        return None
     parts: list[str] = []
-    room -= 0 if dict_len(values) else 2  # n members come with 2 braces and n - 1 separators: 2 n bytes
+    room -= 0 if count else 2  # n members come with 2 braces and n - 1 separators: 2 n bytes
     for name, value in dict_items(values):
-        if type(name) is not str or len(name) > min(room, KEY_BYTES):
+        if type(name) is not str or len(name) > KEY_BYTES or not (redactor is None or redactor.passes(name)):
             return None
-        if redactor is not None and (redactor.key(name) or redactor.text(name) is not name):
+        key = encode_basestring(name) + ": "
+        if not key.isascii() and _SURROGATES.search(key):
             return None
-        key = _fitting(encode_basestring(name), min(room, KEY_BYTES))
-        if key is None:
-            return None
-        room -= size(key) + 4
+        room -= size(key) + 2
         text = whole(value, room, depth + 1, redactor)
         if text is None:
             return None
-        parts.append(f"{key}: {text}")
+        parts.append(key + text)
         room -= size(text)
     return f"{{{', '.join(parts)}}}" if room >= 0 else None
 
@@ -158,13 +167,14 @@ def number(base: Any, value: Any) -> tuple[str, bool]:
     return _NOT_FINITE.get(text, text), base is float and text not in _NOT_FINITE
 
 
-def least(value: Any) -> int:
-    """Bytes that a value surely needs: those of `"…"`, or the fewer that it takes as a whole."""
-    kind = class_of(value)
-    if kind is int:
-        return 1 if 0 <= value < 10 else 2 if 0 <= value < 100 else 3 if 0 <= value < 1000 else _CUT_BYTES
-    if value is None or value is True:
-        return 4
-    if kind is str and len(value) <= 2 and (not value or (value.isalnum() and value.isascii())):
-        return len(value) + 2
-    return 2 if kind in (list, tuple, dict) and not value else _CUT_BYTES
+def key_text(name: Any) -> str:
+    """The text of a key, as JSON would write it: names, numbers and constants; `<Type>` for others."""
+    kind = class_of(name)
+    if kind is str:
+        return name
+    if name is None or kind is bool:
+        return "null" if name is None else "true" if name else "false"
+    base = builtin_base(kind)
+    if base is str:
+        return str.__getitem__(name, slice(0, 4 * KEY_BYTES))
+    return number(base, name)[0] if base in (int, float) else f"<{type_name(kind)}>"

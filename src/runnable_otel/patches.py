@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +27,8 @@ class Patches:
         if owner is None or getattr(owner, name, None) is None:
             logger.warning("runnable has no %s.%s: this hook is off", module.__name__, dotted)
             return
-        before = vars(owner).get(name, _ABSENT)
+        attributes: Mapping[str, Any] = vars(owner)
+        before = attributes.get(name, _ABSENT)
         wrapt.wrap_function_wrapper(module, dotted, wrapper)
         self._undo.append((owner, name, before))
 

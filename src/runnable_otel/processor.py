@@ -1,8 +1,8 @@
 """`RunnableSpanProcessor`: the door for a user who owns the provider.
 
-Adding it to a provider switches the instrumentation on and makes that provider the one for runnable's spans. What a task
-is, gets and gives is written by the facade while the span is live: an ended span can't be changed, and a span that the
-sampler dropped never reaches a processor, though its events must go out. So this class has nothing to do when spans
+Adding it to a provider switches the instrumentation on and makes that provider the one for runnable's spans. What a
+task is, gets and gives is written by the facade while the span is live: an ended span can't be changed, and a span that
+the sampler dropped never reaches a processor, though its events must go out. So this class has nothing to do when spans
 start and end, costs a span that is not ours nothing, and a second one adds nothing.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from opentelemetry.sdk.trace import SpanProcessor
 
+from runnable_otel.hooks import switch_on
 from runnable_otel.sinks import Sink, open_sink
 from runnable_otel.telemetry import TELEMETRY
 
@@ -28,12 +29,10 @@ class RunnableSpanProcessor(SpanProcessor):
     """
 
     def __init__(self, sinks: Iterable[Sink | str] = ()) -> None:
-        from runnable_otel.instrumentor import RunnableInstrumentor
-
         self._sinks = tuple(open_sink(sink) if isinstance(sink, str) else sink for sink in sinks)
         TELEMETRY.hub.add(self._sinks)
         TELEMETRY.tracing.forget()
-        RunnableInstrumentor().instrument()
+        switch_on()
 
     def shutdown(self) -> None:
         """Close the sinks of this processor; may be called twice."""

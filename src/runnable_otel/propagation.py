@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -67,7 +67,7 @@ class ChosenIds(IdGenerator):
         self._local = threading.local()
 
     @contextmanager
-    def choose(self, span_id: int) -> Iterator[None]:
+    def choose(self, span_id: int) -> Generator[None, None, None]:
         self._local.span_id = span_id
         try:
             yield

@@ -1,7 +1,8 @@
 """The provider that we own, where nobody else does; what we attach to it and to the user's own; its end.
 
 Nothing is set up at import: a provider of ours is made when the first span of a run opens and nobody has set one. It is
-put in place without the SDK's once-only lock, so that a user's later `set_tracer_provider` or `logfire.configure` works.
+put in place without the SDK's once-only lock, so that a user's later `set_tracer_provider` or `logfire.configure`
+works.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,8 +27,7 @@ from opentelemetry.trace import TracerProvider
 
 from runnable_otel.exporters import exporters, logfire_exporter
 from runnable_otel.settings import SettingError, Settings, activated, sdk_disabled
-from runnable_otel.sinks import Sink, open_sink
-from runnable_otel.telemetry import TELEMETRY, Telemetry
+from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.tracing import Hooks, endpoint, logfire_speaks_wrong_protocol, sdk_provider
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ class Owner:
         self._relayed: object = None
         self._said_wrong_protocol = False
         self.wanted = False
-        self.sinks: list[Sink] = []
 
     def provider(self) -> TracerProvider | None:
         """Our provider, made now if a variable or `configure()` asks for one; None where nothing does."""
@@ -158,7 +157,7 @@ def _bounded(function: Any, seconds: float) -> None:
 
 
 @contextmanager
-def _without_exporters() -> Iterator[None]:
+def _without_exporters() -> Generator[None, None, None]:
     """logfire reads these when it is configured, and would add exporters of its own."""
     names = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER")
     before = {name: os.environ.get(name) for name in names}
@@ -174,7 +173,7 @@ def _without_exporters() -> Iterator[None]:
 
 
 @contextmanager
-def _without_global_providers(config: Any) -> Iterator[None]:
+def _without_global_providers(config: Any) -> Generator[None, None, None]:
     """logfire sets the global providers once, when it is first configured: that stays the user's to do."""
     before = config._has_set_providers  # noqa: SLF001
     config._has_set_providers = True  # noqa: SLF001
@@ -205,50 +204,27 @@ OWNER = Owner()
 atexit.register(OWNER.finish)
 
 
-def attach(telemetry: Telemetry) -> None:
-    """Let spans find their provider, and open the sinks that the settings name."""
+def hooks() -> Hooks:
+    """What `Tracing` asks when it resolves a provider."""
     from runnable_otel.processor import RunnableSpanProcessor
 
-    telemetry.tracing.hooks = Hooks(
+    return Hooks(
         own_provider=OWNER.provider,
         is_door=lambda processor: isinstance(processor, RunnableSpanProcessor),
         prepare=OWNER.prepare,
         is_relayed=OWNER.is_relayed,
     )
-    _open_sinks(telemetry, telemetry.settings.sinks)
-
-
-def _open_sinks(telemetry: Telemetry, urls: Iterable[Sink | str]) -> None:
-    for url in urls:
-        try:
-            sink = open_sink(url) if isinstance(url, str) else url
-        except SettingError as error:
-            logger.error("%s", error)
-            continue
-        OWNER.sinks.append(sink)
-        telemetry.hub.add([sink])
-
-
-def detach(telemetry: Telemetry) -> None:
-    """The inverse of `attach`."""
-    sinks, OWNER.sinks = OWNER.sinks, []
-    telemetry.hub.remove(sinks)
-    for sink in sinks:
-        sink.close()
-    telemetry.tracing.hooks = Hooks()
-    telemetry.tracing.explicit = None
-    telemetry.tracing.forget()
 
 
 def configure(**settings: Any) -> TracerProvider | None:
     """Set up telemetry for a plain run: instrument runnable, and make a provider where nobody has set one.
 
-    The provider exports as the `OTEL_*` variables say (OTLP over gRPC where there is an endpoint), draws the tree on the
-    terminal for `console=True`, and sends to Logfire where `LOGFIRE_TOKEN` is set. A provider that is set stays.
+    The provider exports as the `OTEL_*` variables say (OTLP over gRPC where there is an endpoint), draws the tree on
+    the terminal for `console=True`, and sends to Logfire where `LOGFIRE_TOKEN` is set. A provider that is set stays.
 
     Args:
-        settings: `console`, `sinks`, `capture`, `max_value_bytes`, `redact`, `exit_timeout`, `enabled`; each wins over its
-            environment variable. `sinks` may hold `Sink` objects as well as URLs.
+        settings: `console`, `sinks`, `capture`, `max_value_bytes`, `redact`, `exit_timeout`, `enabled`; each wins over
+            its environment variable. `sinks` may hold `Sink` objects as well as URLs.
 
     Returns:
         The provider that runnable's spans go to now; None where telemetry is off.
@@ -258,7 +234,7 @@ def configure(**settings: Any) -> TracerProvider | None:
             one line says why.
         TypeError: there is no setting of that name.
     """
-    from runnable_otel.instrumentor import RunnableInstrumentor, read_settings
+    from runnable_otel.hooks import open_sinks, read_settings, switch_off, switch_on
 
     objects = [sink for sink in settings.get("sinks") or () if not isinstance(sink, str)]
     if objects:
@@ -266,13 +242,14 @@ def configure(**settings: Any) -> TracerProvider | None:
     Settings.read({}, **settings)  # an argument of the caller's that is wrong is the caller's to see
     if read_settings() is None:
         return None
-    RunnableInstrumentor().instrument()
     chosen = Settings.read(**settings)
     if not chosen.enabled:
-        RunnableInstrumentor().uninstrument()
+        switch_off()
+        return None
+    if not switch_on():
         return None
     opened = TELEMETRY.settings.sinks
     TELEMETRY.use(chosen)
-    _open_sinks(TELEMETRY, [*objects, *(url for url in chosen.sinks if url not in opened)])
+    open_sinks([*objects, *(url for url in chosen.sinks if url not in opened)])
     OWNER.wanted = True
     return TELEMETRY.tracing.provider()

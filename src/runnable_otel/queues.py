@@ -12,9 +12,10 @@ def set_stream_queue(queue: Any) -> None:
         queue: anything with `put_nowait`, such as `queue.Queue` or `asyncio.Queue`. A full one loses events, which are
             counted; it never blocks the task.
     """
-    from runnable_otel.instrumentor import RunnableInstrumentor
+    from runnable_otel.hooks import switch_on
 
-    RunnableInstrumentor().instrument()
-    from runnable.telemetry import set_stream_queue as runnables  # pyright: ignore[reportMissingTypeStubs]
+    switch_on()
+    import runnable.telemetry
 
-    runnables(queue)
+    telemetry: Any = runnable.telemetry
+    telemetry.set_stream_queue(queue)

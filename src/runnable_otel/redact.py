@@ -12,17 +12,20 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Final
 
 from runnable_otel.secret_names import names_a_secret
 
-__all__ = ["MASK", "REACH", "Redactor"]
+__all__ = ["MASK", "Redactor"]
 
 MASK: Final = "[redacted]"
 
-# Every secret is recognised by at most this many of its own characters: what follows a cut may stay unread beyond it.
-REACH: Final = 512
+# By how many of its own characters a secret is known: of a text that is cut, no more is read beyond the cut. Most are
+# known by few; the userinfo of a URL by its "@", and a JWT by the "." after its header.
+_REACH: Final = 64
+_FAR_REACH: Final = 512
 
 # Splicing: (start, end) of each part to mask, in order and without overlap.
 _Spans = Iterator[tuple[int, int]]
@@ -213,7 +216,7 @@ class Redactor:
 
     extra: tuple[str, ...]
     _patterns: tuple[re.Pattern[str], ...] = field(repr=False)
-    _literals: tuple[tuple[str, int], ...] = field(repr=False)  # (the first REACH characters, the length of it all)
+    _literals: tuple[tuple[str, int], ...] = field(repr=False)  # (the first 512 characters, the length of it all)
 
     def __init__(self, extra: tuple[str, ...] = (), secrets: Iterable[str] = ()) -> None:
         self._set(extra, tuple(map(_compiled, extra)), secrets, ())
@@ -225,7 +228,7 @@ class Redactor:
         secrets: Iterable[str],
         literals: tuple[tuple[str, int], ...],
     ) -> None:
-        found = set(literals).union((form[:REACH], len(form)) for value in secrets for form in _forms(value))
+        found = set(literals).union((form[:_FAR_REACH], len(form)) for value in secrets for form in _forms(value))
         object.__setattr__(self, "extra", tuple(extra))
         object.__setattr__(self, "_patterns", patterns)
         # The longest first: a secret may contain another one.
@@ -237,16 +240,19 @@ class Redactor:
         copy._set(self.extra, self._patterns, values, self._literals)
         return self if copy._literals == self._literals else copy
 
-    @property
-    def has_literals(self) -> bool:
-        """Whether literal secrets are known: then even a number may be one."""
-        return bool(self._literals)
-
     def key(self, name: str) -> bool:
         """Whether a name looks like a secret's, so that its whole value must be masked."""
         if len(name) > 256:
             name = f"{name[:128]} {name[-128:]}"
-        return names_a_secret(name) or any(pattern.search(name) for pattern in self._patterns)
+        if names_a_secret(name):
+            return True
+        return bool(self._patterns) and any(pattern.search(name) for pattern in self._patterns)
+
+    def passes(self, name: str) -> bool:
+        """Whether a name is no secret's and holds none: the usual case, answered from a cache where it can be."""
+        if len(name) > 64 or self._patterns or self._literals:
+            return not self.key(name) and self.text(name) is name
+        return _passes(name)
 
     def text(self, value: str) -> str:
         """The text with each secret in it masked; the same object when there is none. Linear in its length."""
@@ -265,9 +271,19 @@ class Redactor:
             value = _spliced(value, _cards(value))
         return value
 
-    def head(self, value: str, size: int) -> str:
-        """Enough of a text's beginning to cut it after `size` characters, masked as if all of it had been read."""
-        return self.text(value if len(value) <= size else value[: size + REACH])
+    def head(self, value: str, size: int) -> tuple[str, bool, bool]:
+        """The beginning of a text, masked as if all of it had been read, for a caller who cuts it by `size` characters.
+
+        Returns:
+            The text (an exact `str`, of a few hundred characters more than `size` at most), whether something in it is
+            masked, and whether the text went on.
+        """
+        reach = max(_REACH, len(self._literals[0][0])) if self._literals else _REACH
+        text = str.__getitem__(value, slice(0, size + reach))
+        if "://" in text or "eyJ" in text:
+            text = str.__getitem__(value, slice(0, size + _FAR_REACH))
+        masked = self.text(text)
+        return masked, masked is not text, str.__len__(value) > len(text)
 
     def _without_literals(self, value: str) -> str:
         for head, length in self._literals:
@@ -291,3 +307,11 @@ class Redactor:
             value = _spliced(value, _assigned(value, low, pattern, self.key))
             low = _lower(value)
         return _spliced(value, _groups(_SIGNED_URL, low)) if "sig" in low else value
+
+
+@lru_cache(maxsize=4096)
+def _passes(name: str) -> bool:
+    return not names_a_secret(name) and _PLAIN.text(name) is name
+
+
+_PLAIN: Final = Redactor()

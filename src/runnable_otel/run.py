@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 from argparse import REMAINDER, Namespace
-from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from runnable_otel.cli import Parser
 from runnable_otel.settings import SettingError, Settings, activated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
 
 SITE: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_site")
 """The folder of our sitecustomize.py."""
@@ -136,7 +139,7 @@ def watch(environ: MutableMapping[str, str]) -> None:
     environ["_RUNNABLE_OTEL_PREFIX"] = sys.prefix
 
 
-def _become(command: list[str], environ: dict[str, str]) -> int | NoReturn:
+def _become(command: list[str], environ: dict[str, str]) -> int:
     """Replace this process by the command; where the system has no such thing, wait for it.
 
     Raises:
@@ -144,19 +147,17 @@ def _become(command: list[str], environ: dict[str, str]) -> int | NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.name != "posix":
-        return _wait(subprocess.Popen(command, env=environ))  # noqa: S603 - the user's own command
-    # Python ignores these, and what is ignored stays so in the command: `… | head` would end it with an error.
-    for name in ("SIGPIPE", "SIGXFSZ"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-    os.execvpe(command[0], command, environ)  # noqa: S606 - the user's own command
+    if os.name == "posix":
+        # Python ignores these, and what is ignored stays so in the command: `… | head` would end it with an error.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        os.execvpe(command[0], command, environ)  # noqa: S606 - the user's own command
+    return _wait(subprocess.Popen(command, env=environ))  # noqa: S603 - the user's own command
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
     """The process's exit code; Ctrl-C is the process's to answer."""
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue
+    while process.poll() is None:
+        with suppress(KeyboardInterrupt):
+            process.wait()
+    return process.returncode

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -25,14 +24,9 @@ from opentelemetry.trace import Link, Span, StatusCode
 from runnable_otel import semconv, spans
 from runnable_otel.capture import Captured, capture
 from runnable_otel.errors import Failure, describe, root_cause
-from runnable_otel.events import (
-    PIPELINE_COMPLETED,
-    PIPELINE_STARTED,
-    TASK_COMPLETED,
-    TASK_ERROR,
-    TASK_STARTED,
-)
+from runnable_otel.events import PIPELINE_COMPLETED, PIPELINE_STARTED
 from runnable_otel.propagation import LEDGER, RunRoot, context_from_environment
+from runnable_otel.redact import Redactor
 from runnable_otel.spans import Origin, Step
 from runnable_otel.telemetry import Telemetry
 from runnable_otel.tracing import Ids, remote
@@ -53,7 +47,7 @@ def harmless(function: Callable[_P, _R]) -> Callable[_P, _R | None]:
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R | None:
         try:
             return function(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - telemetry's own failure, whatever it is
+        except Exception:
             logger.debug("telemetry failed in %s", function.__qualname__, exc_info=True)
             return None
 
@@ -72,7 +66,7 @@ class Scope:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
-        self.redactor = telemetry.redactor
+        self.masks = telemetry.redactor
         self.parent = current.get()
         self.run: RunScope | None = self.parent.run if self.parent else None
         self.failure: Failure | None = None
@@ -165,8 +159,18 @@ class Scope:
                 otel_context.detach(self._otel_token)
             if self._token is not None:
                 current.reset(self._token)
-        except Exception:  # noqa: BLE001 - left in another context than entered: an abandoned async generator
+        except Exception:
             logger.debug("scope left in another context", exc_info=True)
+
+    @property
+    def redactor(self) -> Redactor:
+        """A secret that one task was given may turn up in any later one: the run knows them all."""
+        return (self.run or self).masks
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        """Values that the secrets manager handed to a task: they are masked wherever they turn up."""
+        keeper = self.run or self
+        keeper.masks = keeper.masks.with_secrets(secrets)
 
     def status_of(self, failure: Failure) -> str:
         return failure.text(self.telemetry.settings.max_value_bytes)
@@ -220,7 +224,6 @@ class RunScope(Scope):
         self.earlier = LEDGER.recall(run_id) if retried else []
         self.seen: BaseException | None = None
         self.root = RunRoot(0, 0)
-        self.said: dict[str, Any] = {}
 
     def opening(self) -> tuple[str, dict[str, Any]]:
         key = semconv.JOB_NAME if self.kind == "job" else semconv.PIPELINE_NAME
@@ -312,145 +315,3 @@ class NodeScope(Scope):
         del status, ended_ns
         if failed and self.kind == "branch" and self.parent is not None:
             self.parent.failed = True
-
-
-class TaskScope(Scope):
-    """One attempt of a task step."""
-
-    kind = "task"
-
-    def __init__(self, telemetry: Telemetry, step: Step | None, name: str, task_type: str, command: str) -> None:
-        super().__init__(telemetry)
-        self.step, self.task_type, self.command = step, task_type, command
-        self.name = name
-        self.inputs: Captured | None = None
-        self.outputs: Captured | None = None
-        self.exit_code: int | None = None
-        self.completed = False
-        self.announced = False
-        self.own_event_follows = False
-        self.user_metrics: Mapping[str, object] = {}
-        self.queue = telemetry.queue() or (self.run.queue if self.run else None)
-
-    @property
-    def run_id(self) -> str:
-        return self.run.run_id if self.run else self.telemetry.run_id()
-
-    def opening(self) -> tuple[str, dict[str, Any]]:
-        short = self.step.short if self.step and self.task_type == "shell" else self.name
-        attributes = spans.task_attributes(self.run_id, self.step, self.name, self.task_type)
-        return spans.span_name("task", short), attributes
-
-    def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
-        span_id = 0
-        if self.run is not None and self.step is not None:
-            span_id = self.run.root.attempt_span_id(self.step.name, self.step.attempt)
-        context = None
-        if self.run is None and not trace.get_current_span().get_span_context().is_valid:
-            context = context_from_environment()
-        super().start_span(name, attributes, context=context, span_id=span_id, **more)
-
-    def opened(self) -> None:
-        self.telemetry.metrics.task_started(self.dimensions)
-
-    @property
-    def origin(self) -> Origin:
-        assert self.ids is not None
-        return Origin(self.ids, self.run_id, self.step, self.task_type)
-
-    @property
-    def dimensions(self) -> dict[str, str]:
-        run = self.run
-        return {
-            **(run.dimensions if run else {}),
-            semconv.STEP_NAME: spans.text(self.step.short) if self.step else "",
-            semconv.TASK_TYPE: self.task_type,
-        }
-
-    def mask(self, secrets: Iterable[str]) -> None:
-        """Values that the secrets manager handed to the task: they are masked wherever they turn up."""
-        self.redactor = self.redactor.with_secrets(secrets)
-
-    def started(self, params: Mapping[str, object]) -> None:
-        """The task's inputs are known."""
-        # runnable's run log counts a map's variable among the inputs of a function, not of a command or notebook.
-        maps = self.step.maps if self.step and self.task_type in ("python", "async-python") else {}
-        self.inputs = self.capture({**params, **maps})
-        self.span.set_attribute(semconv.INPUTS, self.inputs.text)
-        self._announce()
-
-    def _announce(self) -> None:
-        """Send the start, once; a task that fails before its inputs are known starts all the same."""
-        if self.announced:
-            return
-        self.announced = True
-        own = {"inputs": spans.json_object(self.inputs)}
-        event = spans.start_event(TASK_STARTED, self.origin, self.started_ns, self.name, own)
-        self.telemetry.hub.emit(event, self.queue)
-
-    def succeeded(self, outputs: Mapping[str, object] | None, metrics: Mapping[str, object]) -> None:
-        """The task returned. It is over, and a success, only when its span closes without a failure."""
-        self.completed = True
-        self.user_metrics = metrics
-        if outputs:
-            self.outputs = self.capture(outputs)
-
-    def swallowed(self, exc: BaseException) -> None:
-        """runnable catches this exception; the first one, which is the innermost, is the cause."""
-        if self.failure is None and not is_cancellation(exc):
-            self.failure = self._shell_failure(exc) or self.describe(exc)
-
-    def _shell_failure(self, exc: BaseException) -> Failure | None:
-        if not self.exit_code:
-            return None
-        stderr = self.describe(exc)
-        how = f"exit status {self.exit_code}" if self.exit_code > 0 else f"killed by signal {-self.exit_code}"
-        message = f"{how}: {stderr.message}" if stderr.message else how
-        return Failure("CalledProcessError", "subprocess.CalledProcessError", message, stderr.message)
-
-    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
-        self._announce()
-        if self.exit_code is not None:
-            self.span.set_attribute(semconv.PROCESS_EXIT_CODE, self.exit_code)
-        self._locate()
-        if exc is not None and is_cancellation(exc):
-            return semconv.CANCELLED, False
-        if exc is not None:
-            self.failure = self.see(exc)
-        elif self.failure is not None:
-            self.record_exception(self.failure)
-        elif not self.completed:
-            self.failure = Failure("TaskFailed", "TaskFailed", "runnable reports no cause", "")
-            self.record_exception(self.failure)
-        if self.failure is not None:
-            self.span.set_attribute(semconv.ERROR_TYPE, self.failure.qualified)
-            return self.status_of(self.failure), True
-        if self.outputs is not None:
-            self.span.set_attribute(semconv.OUTPUTS, self.outputs.text)
-        return semconv.SUCCESS, False
-
-    def _locate(self) -> None:
-        """Where the task's function stands; known once runnable has imported it."""
-        if self.task_type not in ("python", "async-python") or not self.span.is_recording():
-            return
-        module, _, name = self.command.rpartition(".")
-        function = vars(sys.modules.get(module, types)).get(name)
-        if isinstance(function, types.FunctionType):
-            self.span.set_attribute(semconv.CODE_FILE_PATH, spans.text(function.__code__.co_filename))
-            self.span.set_attribute(semconv.CODE_LINE_NUMBER, function.__code__.co_firstlineno)
-
-    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
-        result = semconv.RESULT.get(status, "failure")
-        error = self.failure.qualified if failed and self.failure else ""
-        self.telemetry.metrics.task_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
-        own: dict[str, Any] = {"outputs": spans.json_object(self.outputs)}
-        if failed and self.failure:
-            own = {"error": status, "stack_trace": self.failure.stacktrace or None}
-        elif status == semconv.CANCELLED:
-            own = {"error": status}
-        elif self.user_metrics:
-            self.telemetry.metrics.user_metrics(self.dimensions, self.user_metrics)
-        own["inputs"] = spans.json_object(self.inputs)
-        kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR
-        event = spans.end_event(kind, self.origin, self.started_ns, ended_ns, self.name, own)
-        self.telemetry.hub.emit(event, self.queue)

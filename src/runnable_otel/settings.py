@@ -46,7 +46,7 @@ def _mode(variable: str, value: object) -> CaptureMode:
     text = str(value).strip().lower()
     if text not in ("values", "keys", "none"):
         raise SettingError(variable, value, "values, keys or none")
-    return cast(CaptureMode, text)
+    return text
 
 
 def _size(variable: str, value: object) -> int:
@@ -95,7 +95,8 @@ def _urls(variable: str, value: object) -> tuple[str, ...]:
     return urls
 
 
-def _setting(variable: str, parse: Callable[[str, object], _T], default: _T) -> _T:
+def _setting(variable: str, parse: Callable[[str, object], _T], default: _T) -> Any:
+    """A field that knows its variable and how to read it."""
     return field(default=default, metadata={"variable": variable, "parse": parse})
 
 

@@ -156,9 +156,7 @@ def start_event(kind: str, origin: Origin, time_ns: int, name: str, own: Mapping
     return Event(kind, origin.uid("start"), MappingProxyType(fields))
 
 
-def end_event(
-    kind: str, origin: Origin, started_ns: int, ended_ns: int, name: str, own: Mapping[str, Any]
-) -> Event:
+def end_event(kind: str, origin: Origin, started_ns: int, ended_ns: int, name: str, own: Mapping[str, Any]) -> Event:
     """The end of a span as an event: it repeats the start, so that a reader who missed that knows all."""
     fields = {
         "name": name,

@@ -11,14 +11,14 @@ from runnable_otel.metrics import Metrics
 from runnable_otel.redact import Redactor
 from runnable_otel.settings import Settings
 from runnable_otel.sinks import Hub
-from runnable_otel.tracing import Tracing
+from runnable_otel.tracing import Hooks, Tracing
 
 
 class Telemetry:
     """One a process. `use` gives it other settings; all else is made when it is first needed."""
 
     def __init__(self) -> None:
-        self.tracing = Tracing()
+        self.tracing = Tracing(_hooks)
         self.hub = Hub()
         self.hub.on_drop = lambda reason: self.metrics.dropped(reason)
         self.use(Settings())
@@ -48,6 +48,12 @@ class Telemetry:
         module: Any = sys.modules.get("runnable.context")
         context = None if module is None else module.get_run_context()
         return getattr(context, "run_id", "") or ""
+
+
+def _hooks() -> Hooks:
+    from runnable_otel import provider
+
+    return provider.hooks()
 
 
 TELEMETRY = Telemetry()

@@ -1,8 +1,8 @@
 """Which provider a span goes to, decided when the span opens, and the span itself.
 
-`execute()` imports the user's module a second time to build the graph: a `logfire.configure` or `set_tracer_provider` at
-its top level swaps providers between the start of a script and its first task. So nothing is remembered but the tracer
-of the provider that was used last.
+`execute()` imports the user's module a second time to build the graph: a `logfire.configure` or `set_tracer_provider`
+at its top level swaps providers between the start of a script and its first task. So nothing is remembered but the
+tracer of the provider that was used last.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -42,22 +43,27 @@ class OpenedSpan(NamedTuple):
 
 @dataclass
 class Hooks:
-    """What the provider's owner is asked; `configure` fills it in, so that this module imports nothing above it."""
+    """What the provider's owner is asked; it fills this in, so that this module imports nothing above it."""
 
     own_provider: Callable[[], TracerProvider | None] = lambda: None
     is_door: Callable[[object], bool] = lambda processor: False
     prepare: Callable[[TracerProvider], None] = lambda provider: None
-    is_relayed: Callable[[object], bool] = lambda provider: False
+    is_relayed: Callable[[TracerProvider], bool] = lambda provider: False
 
 
 class Tracing:
     """Resolves the provider and opens spans."""
 
-    def __init__(self, hooks: Hooks | None = None) -> None:
-        self.hooks = hooks or Hooks()
+    def __init__(self, load_hooks: Callable[[], Hooks] = Hooks) -> None:
+        self._load_hooks = load_hooks
         self.explicit: TracerProvider | None = None
         self._provider: TracerProvider | None = None
         self._tracer: Tracer | None = None
+
+    @cached_property
+    def hooks(self) -> Hooks:
+        """Loaded with the first span: the SDK's exporters are nothing that an import should wait for."""
+        return self._load_hooks()
 
     def forget(self) -> None:
         """Resolve anew: what is attached to the providers has changed."""
@@ -132,7 +138,9 @@ class Tracing:
         """
         tracer = self.tracer()
         above = trace.get_current_span(context).get_span_context()
-        span = self._started(tracer, span_id, name, context=context, attributes=attributes, links=links, start_time=start_ns)
+        span = self._started(
+            tracer, span_id, name, context=context, attributes=attributes, links=links, start_time=start_ns
+        )
         own = span.get_span_context()
         if own.is_valid and own.span_id != above.span_id:
             return OpenedSpan(span, Ids(own.trace_id, own.span_id, above.span_id), True)

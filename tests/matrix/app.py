@@ -40,6 +40,7 @@ def set_up():
     if WAY == "provider":
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider
+
         from runnable_otel import RunnableSpanProcessor
 
         provider = TracerProvider()

@@ -139,7 +139,9 @@ def secret():
         Pipeline(
             steps=[
                 PythonTask(name="secret", function=tasks.secret_in_use, secrets=["MY_SECRET"], returns=["said"]),
-                ShellTask(name="shell", command="export heard=$SHELL_SECRET", secrets=["SHELL_SECRET"], returns=["heard"]),
+                ShellTask(
+                    name="shell", command="export heard=$SHELL_SECRET", secrets=["SHELL_SECRET"], returns=["heard"]
+                ),
             ]
         )
     )
@@ -147,12 +149,16 @@ def secret():
 
 def recovers():
     recovery = Pipeline(steps=[PythonTask(name="recover", function=tasks.recover, returns=["how"])])
-    return run(Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput, on_failure=recovery), Stub(name="after")]))
+    return run(
+        Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput, on_failure=recovery), Stub(name="after")])
+    )
 
 
 def recovery_fails():
     recovery = Pipeline(steps=[PythonTask(name="chained", function=tasks.chained)])
-    return run(Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput, on_failure=recovery), Stub(name="after")]))
+    return run(
+        Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput, on_failure=recovery), Stub(name="after")])
+    )
 
 
 def _branch(name):
@@ -185,9 +191,7 @@ def _mapped(function, **kwargs):
 
 def mapped():
     return run(
-        Pipeline(
-            steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), _mapped(tasks.work)]
-        )
+        Pipeline(steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), _mapped(tasks.work)])
     )
 
 
@@ -275,9 +279,7 @@ def conditional():
 
 def loop():
     branch = Pipeline(steps=[PythonTask(name="count", function=tasks.count, returns=["counter", "stop"])])
-    return run(
-        Pipeline(steps=[Loop(name="again", branch=branch, max_iterations=5, break_on="stop", index_as="round")])
-    )
+    return run(Pipeline(steps=[Loop(name="again", branch=branch, max_iterations=5, break_on="stop", index_as="round")]))
 
 
 def catalog():

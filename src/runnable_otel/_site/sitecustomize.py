@@ -1,7 +1,7 @@
 """The start-up file of `runnable-otel run`: watches for `runnable` where `runnable_otel.pth` is not read.
 
 `runnable-otel run` puts this file's folder first in PYTHONPATH, so every Python that the command starts runs it, of
-whatever version and environment: the syntax is old, and nothing here may break a program that has nothing to do with us.
+whatever version and environment: the syntax is old, and nothing here may break a program that is no business of ours.
 """
 
 import os

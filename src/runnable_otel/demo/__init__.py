@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runnable_otel.cli import Parser
 from runnable_otel.demo.agreement import Counts, counts, disagreements
@@ -27,13 +26,16 @@ from runnable_otel.demo.processes import Done, Stage
 from runnable_otel.demo.receiver import Receiver
 from runnable_otel.demo.tree import draw
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
 _NEEDED: Final = {"runnable": "runnable>=0.50", "ploomber_engine": "ploomber-engine"}
 """Modules that the demo's pipelines import, and what to install for them."""
 
 _HEAD: Final = """\
-Three runs, in real processes. Drawn is what came back from an OTLP/gRPC receiver.
-Counted are the spans that the processes sent and those that were received, the
-events at a sink, and the attempts in runnable's run log."""
+Three runs, in real processes. Drawn is what an OTLP/gRPC receiver got. Counted
+are the spans that the processes sent, those that were received, the events at
+a sink, and the attempts in runnable's run log."""
 
 _NEXT: Final = """\
 Your own pipeline, with no change to it:
@@ -65,7 +67,7 @@ def _restock(stage: Stage) -> Iterator[tuple[Done, int]]:
 
 
 _RUNS: Final = (
-    _Run("python, shell and notebook tasks, a parallel node, a map, a failure with a recovery", _orders),
+    _Run("python, shell and notebook tasks, in parallel and mapped; a failure is recovered", _orders),
     _Run("an async pipeline that streams", _answer),
     _Run("a failed run, and its retry once the cause is mended", _restock),
 )
@@ -89,11 +91,12 @@ def main(arguments: Sequence[str], receiver: Callable[[], Receiver] = Receiver) 
         names = " ".join(f"'{name}'" for name in missing)
         print(f"{parser.prog}: its pipelines need more packages: pip install {names}", file=sys.stderr)  # noqa: T201
         return 1
-    with TemporaryDirectory(prefix="runnable-otel-demo-", ignore_cleanup_errors=True) as folder, receiver() as listening:
+    temporary = TemporaryDirectory(prefix="runnable-otel-demo-", ignore_cleanup_errors=True)
+    with temporary as folder, receiver() as listening:
         say(_HEAD)
         # runnable wants a pipeline's file below the current folder, and asks for it by its real path.
-        stages = [Stage(Path(folder).resolve() / str(number), listening) for number in range(1, len(_RUNS) + 1)]
-        return _report([_show(number, stages[number - 1], verbose=verbose) for number in range(1, len(_RUNS) + 1)])
+        root = Path(folder).resolve()
+        return _report([_show(n, Stage(root / str(n), listening), verbose) for n in range(1, len(_RUNS) + 1)])
 
 
 class _Outcome(NamedTuple):
@@ -104,7 +107,7 @@ class _Outcome(NamedTuple):
     output: str
 
 
-def _show(number: int, stage: Stage, *, verbose: bool) -> _Outcome:
+def _show(number: int, stage: Stage, verbose: bool) -> _Outcome:
     """Make one run, and print its trees and its counts."""
     title, processes = _RUNS[number - 1]
     say(f"\n{number}. {title}")
@@ -113,7 +116,7 @@ def _show(number: int, stage: Stage, *, verbose: bool) -> _Outcome:
         say(f"\n$ {done.command}")
         if verbose:
             say(done.output)
-        say("\n".join(draw(done.execution.received, _width())))
+        say(draw(done.execution.received, _width()))
         if done.returncode != expected:
             ended = "took too long" if done.returncode is None else f"exited with {done.returncode}"
             wrong.append(f"{done.command} {ended}; {expected} was expected")

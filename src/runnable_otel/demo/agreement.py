@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runnable_otel import semconv
-from runnable_otel.demo.receiver import ReceivedSpan
 from runnable_otel.events import (
     OURS,
     PIPELINE_COMPLETED,
@@ -19,6 +17,11 @@ from runnable_otel.events import (
     TASK_SKIPPED,
     TASK_STARTED,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from runnable_otel.demo.receiver import ReceivedSpan
 
 
 class SentSpan(NamedTuple):
@@ -155,7 +158,7 @@ def _in_the_events(execution: Execution) -> Iterator[str]:
             yield f"the event {kind} ({uid}) came {_times(seen[uid, kind])} and should {_times(wants)}"
     for event in execution.events:
         if event["type"] == PIPELINE_COMPLETED and (event.get("status") == "success") != execution.success:
-            yield f"the run: {_outcome(execution.success)} in the run log, and its last event says {event.get('status')}"
+            yield f"the run: {_outcome(execution.success)} in the run log, {event.get('status')} in its last event"
 
 
 def _wanted_events(spans: Iterable[ReceivedSpan]) -> Iterator[tuple[str, str]]:

@@ -9,14 +9,17 @@ import shutil
 import site
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runnable_otel import run
 from runnable_otel.demo.agreement import Attempt, Execution, SentSpan
-from runnable_otel.demo.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runnable_otel.demo.receiver import Receiver
 
 PROJECT: Final = Path(__file__).parent / "project"
 """The demo's pipelines; each process runs in a copy."""
@@ -81,15 +84,23 @@ class Stage:
     def _process(self, *command: str) -> tuple[int | None, str, str]:
         # Files, not pipes: where a process is ended for its time, what it wrote until then is there all the same.
         with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("wb") as stderr:
-            streams: Any = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
             try:
                 returncode = subprocess.run(  # noqa: S603 - this interpreter, with arguments of ours
-                    command, cwd=self.folder, env=self._environ, timeout=_SECONDS, check=False, **streams
+                    command,
+                    cwd=self.folder,
+                    env=self._environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    timeout=_SECONDS,
+                    check=False,
                 ).returncode
             except subprocess.TimeoutExpired:
                 returncode = None
-        texts = ((self.folder / name).read_text("utf-8", "replace") for name in ("stdout", "stderr"))
-        return returncode, *texts
+        return returncode, self._text("stdout"), self._text("stderr")
+
+    def _text(self, name: str) -> str:
+        return (self.folder / name).read_text("utf-8", "replace")
 
     def _events(self) -> list[dict[str, Any]]:
         """The events that the process added."""

@@ -6,8 +6,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
-from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 _ERROR: Final = 2
 """`STATUS_CODE_ERROR` of OTLP."""
@@ -39,7 +41,7 @@ class ReceivedSpan:
 
     @property
     def kind(self) -> str:
-        """What stands before the colon: `pipeline`, `task`, ….."""
+        """What stands before the colon: `pipeline`, `task`, …"""
         return self.name.partition(":")[0]
 
 

@@ -120,4 +120,6 @@ class Hub:
         now = time.monotonic()
         if now - self._warned_at.get(reason, -60.0) >= 60.0:
             self._warned_at[reason] = now
-            logger.warning("%s took no event (%s); %d dropped so far", reason, type(error).__name__, self.dropped[reason])
+            logger.warning(
+                "%s took no event (%s); %d dropped so far", reason, type(error).__name__, self.dropped[reason]
+            )

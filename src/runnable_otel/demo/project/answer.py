@@ -1,5 +1,7 @@
 """An async pipeline that streams: the second task is an async generator, whose events its caller sees one by one."""
 
+# pyright: basic
+
 import asyncio
 import sys
 from collections.abc import AsyncIterator

@@ -1,5 +1,7 @@
 """python, shell and notebook tasks, two branches in parallel, a map, and a task that fails and has a recovery."""
 
+# pyright: basic
+
 from runnable import Map, NotebookTask, Parallel, Pipeline, PythonTask, ShellTask
 
 

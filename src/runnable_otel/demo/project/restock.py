@@ -1,5 +1,7 @@
 """Fails as long as there is no delivery.txt: then `runnable retry` runs what failed, and passes over the rest."""
 
+# pyright: basic
+
 from pathlib import Path
 
 from runnable import Pipeline, PythonTask

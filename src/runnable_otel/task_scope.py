@@ -1,0 +1,158 @@
+"""The scope of one attempt of a task step: what it is, gets and gives, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import trace
+
+from runnable_otel import semconv, spans
+from runnable_otel.capture import Captured
+from runnable_otel.errors import Failure
+from runnable_otel.events import TASK_COMPLETED, TASK_ERROR, TASK_STARTED
+from runnable_otel.propagation import context_from_environment
+from runnable_otel.scopes import Scope, is_cancellation
+from runnable_otel.spans import Origin, Step
+from runnable_otel.telemetry import Telemetry
+
+
+class TaskScope(Scope):
+    """One attempt of a task step."""
+
+    kind = "task"
+
+    def __init__(self, telemetry: Telemetry, step: Step | None, name: str, task_type: str, command: str) -> None:
+        super().__init__(telemetry)
+        self.step, self.task_type, self.command = step, task_type, command
+        self.name = name
+        self.inputs: Captured | None = None
+        self.outputs: Captured | None = None
+        self.exit_code: int | None = None
+        self.completed = False
+        self.announced = False
+        self.own_event_follows = False
+        self.user_metrics: Mapping[str, object] = {}
+        self.queue = telemetry.queue() or (self.run.queue if self.run else None)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id if self.run else self.telemetry.run_id()
+
+    def opening(self) -> tuple[str, dict[str, Any]]:
+        short = self.step.short if self.step and self.task_type == "shell" else self.name
+        attributes = spans.task_attributes(self.run_id, self.step, self.name, self.task_type)
+        return spans.span_name("task", short), attributes
+
+    def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
+        span_id = 0
+        if self.run is not None and self.step is not None:
+            span_id = self.run.root.attempt_span_id(self.step.name, self.step.attempt)
+        context = None
+        if self.run is None and not trace.get_current_span().get_span_context().is_valid:
+            context = context_from_environment()
+        super().start_span(name, attributes, context=context, span_id=span_id, **more)
+
+    def opened(self) -> None:
+        self.telemetry.metrics.task_started(self.dimensions)
+
+    @property
+    def origin(self) -> Origin:
+        assert self.ids is not None
+        return Origin(self.ids, self.run_id, self.step, self.task_type)
+
+    @property
+    def dimensions(self) -> dict[str, str]:
+        run = self.run
+        return {
+            **(run.dimensions if run else {}),
+            semconv.STEP_NAME: spans.text(self.step.short) if self.step else "",
+            semconv.TASK_TYPE: self.task_type,
+        }
+
+    def started(self, params: Mapping[str, object]) -> None:
+        """The task's inputs are known."""
+        # runnable's run log counts a map's variable among the inputs of a function, not of a command or notebook.
+        is_function = self.task_type in ("python", "async-python")
+        maps: Mapping[str, Any] = self.step.maps if self.step and is_function else {}
+        self.inputs = self.capture({**params, **maps})
+        self.span.set_attribute(semconv.INPUTS, self.inputs.text)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Send the start, once; a task that fails before its inputs are known starts all the same."""
+        if self.announced:
+            return
+        self.announced = True
+        own = {"inputs": spans.json_object(self.inputs)}
+        event = spans.start_event(TASK_STARTED, self.origin, self.started_ns, self.name, own)
+        self.telemetry.hub.emit(event, self.queue)
+
+    def succeeded(self, outputs: Mapping[str, object] | None, metrics: Mapping[str, object]) -> None:
+        """The task returned. It is over, and a success, only when its span closes without a failure."""
+        self.completed = True
+        self.user_metrics = metrics
+        if outputs:
+            self.outputs = self.capture(outputs)
+
+    def swallowed(self, exc: BaseException) -> None:
+        """runnable catches this exception; the first one, which is the innermost, is the cause."""
+        if self.failure is None and not is_cancellation(exc):
+            self.failure = self._shell_failure(exc) or self.describe(exc)
+
+    def _shell_failure(self, exc: BaseException) -> Failure | None:
+        if not self.exit_code:
+            return None
+        stderr = self.describe(exc)
+        how = f"exit status {self.exit_code}" if self.exit_code > 0 else f"killed by signal {-self.exit_code}"
+        message = f"{how}: {stderr.message}" if stderr.message else how
+        return Failure("CalledProcessError", "subprocess.CalledProcessError", message, stderr.message)
+
+    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
+        self._announce()
+        if self.exit_code is not None:
+            self.span.set_attribute(semconv.PROCESS_EXIT_CODE, self.exit_code)
+        self._locate()
+        if exc is not None and is_cancellation(exc):
+            return semconv.CANCELLED, False
+        if exc is not None:
+            self.failure = self.see(exc)
+        elif self.failure is not None:
+            self.record_exception(self.failure)
+        elif not self.completed:
+            self.failure = Failure("TaskFailed", "TaskFailed", "runnable reports no cause", "")
+            self.record_exception(self.failure)
+        if self.failure is not None:
+            self.span.set_attribute(semconv.ERROR_TYPE, self.failure.qualified)
+            return self.status_of(self.failure), True
+        if self.outputs is not None:
+            self.span.set_attribute(semconv.OUTPUTS, self.outputs.text)
+        return semconv.SUCCESS, False
+
+    def _locate(self) -> None:
+        """Where the task's function stands; known once runnable has imported it."""
+        if self.task_type not in ("python", "async-python") or not self.span.is_recording():
+            return
+        module, _, name = self.command.rpartition(".")
+        function = vars(sys.modules.get(module, types)).get(name)
+        if isinstance(function, types.FunctionType):
+            self.span.set_attribute(semconv.CODE_FILE_PATH, spans.text(function.__code__.co_filename))
+            self.span.set_attribute(semconv.CODE_LINE_NUMBER, function.__code__.co_firstlineno)
+
+    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
+        result = semconv.RESULT.get(status, "failure")
+        error = self.failure.qualified if failed and self.failure else ""
+        self.telemetry.metrics.task_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
+        own: dict[str, Any] = {"outputs": spans.json_object(self.outputs)}
+        if failed and self.failure:
+            own = {"error": status, "stack_trace": self.failure.stacktrace or None}
+        elif status == semconv.CANCELLED:
+            own = {"error": status}
+        elif self.user_metrics:
+            self.telemetry.metrics.user_metrics(self.dimensions, self.user_metrics)
+        own["inputs"] = spans.json_object(self.inputs)
+        kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR
+        event = spans.end_event(kind, self.origin, self.started_ns, ended_ns, self.name, own)
+        self.telemetry.hub.emit(event, self.queue)

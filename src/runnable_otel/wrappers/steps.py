@@ -1,0 +1,117 @@
+"""What has a span only afterwards: a catalog sync that moved files, a step that a retry passes over."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+from opentelemetry.trace import Link, StatusCode
+
+from runnable_otel import semconv, spans
+from runnable_otel.events import TASK_SKIPPED
+from runnable_otel.propagation import RunRoot
+from runnable_otel.scopes import current, harmless
+from runnable_otel.spans import Origin, Step
+from runnable_otel.telemetry import TELEMETRY
+from runnable_otel.tracing import remote
+from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, step_of
+
+
+def sync_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A span for a sync that moved files, or failed; which one knows afterwards, so its start is given."""
+    started_ns = time.time_ns()
+    stage = str(argument(args, kwargs, 0, "stage", "put"))
+    try:
+        moved = wrapped(*args, **kwargs)
+    except Exception as exc:
+        _catalog_span(instance, stage, started_ns, (), exc)
+        raise
+    if moved:
+        _catalog_span(instance, stage, started_ns, moved, None)
+    return moved
+
+
+def sync_job_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A job only puts; its first argument is the settings, not the stage."""
+    return sync_catalog(lambda *_args, **_kwargs: wrapped(*args, **kwargs), instance, ("put",), {})
+
+
+@harmless
+def _catalog_span(executor: Any, stage: str, started_ns: int, moved: Any, exc: BaseException | None) -> None:
+    scope = current.get()
+    node = getattr(executor, "_context_node", None)
+    attributes: dict[str, Any] = spans.step_attributes(scope.run.run_id if scope and scope.run else "", None)
+    if node is not None:
+        attributes[semconv.STEP_NAME] = spans.text(node.internal_name)
+    attributes[semconv.CATALOG_FILES] = len(moved)
+    name = spans.span_name("catalog", stage)
+    opened = TELEMETRY.tracing.start(
+        name, attributes=attributes, parent=scope.ids if scope else None, start_ns=started_ns
+    )
+    status = semconv.SUCCESS
+    if exc is not None and scope is not None:
+        failure = scope.describe(exc)
+        opened.span.add_event("exception", spans.exception_attributes(failure))
+        status = scope.status_of(failure)
+        opened.span.set_status(StatusCode.ERROR, status)
+        scope.failure = failure
+        if scope.run is not None:
+            scope.run.seen = exc
+    opened.span.set_attribute(semconv.STATUS, status)
+    opened.span.end()
+
+
+def prepare_node(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """`_prepare_node_for_execution` gives None for a step that a retry does not run again."""
+    step_log = wrapped(*args, **kwargs)
+    if step_log is None:
+        _skipped(instance, argument(args, kwargs, 0, "node"), argument(args, kwargs, 1, "iter_variable"))
+    return step_log
+
+
+@harmless
+def _skipped(executor: Any, node: Any, iter_variable: Any) -> None:
+    scope = current.get()
+    run = scope.run if scope else None
+    if scope is None or run is None:
+        return
+    context = executor._context  # noqa: SLF001 - runnable's own word for its run
+    step_log = context.run_log_store.get_step_log(node._get_step_log_name(iter_variable), context.run_id)  # noqa: SLF001
+    last = step_log.attempts[-1] if step_log.attempts else None
+    where = step_of(node, iter_variable, last.attempt_number if last else 1)
+    kind, name, shown, task_type = _called(node)
+    attributes = spans.step_attributes(run.run_id, where)
+    if kind == "task":
+        attributes = spans.task_attributes(run.run_id, where, name, task_type)
+    now = time.time_ns()
+    opened = TELEMETRY.tracing.start(
+        spans.span_name(kind, shown),
+        attributes={**attributes, semconv.STATUS: semconv.SKIPPED},
+        parent=scope.ids,
+        links=_links(run.earlier, where, last),
+        start_ns=now,
+    )
+    opened.span.end(now)
+    origin = Origin(opened.ids, run.run_id, where, task_type)
+    TELEMETRY.hub.emit(spans.start_event(TASK_SKIPPED, origin, now, name, {}), run.queue)
+
+
+def _called(node: Any) -> tuple[str, str, str, str]:
+    """Kind, name, name in the span's name, and task type of a node."""
+    executable = getattr(node, "executable", None)
+    if executable is None:
+        return node.node_type, node.name, node.name, ""
+    name = spans.task_name(executable.task_type, executable.command)
+    return "task", name, node.name if executable.task_type == "shell" else name, executable.task_type
+
+
+def _links(earlier: list[tuple[RunRoot, int]], where: Step, attempt: Any) -> list[Link]:
+    """The attempt that did run the step: it lies in the last trace that began before it."""
+    if not earlier:
+        return []
+    if attempt is None:  # a composite has no attempts: the run that it was part of
+        return [Link(remote(*earlier[-1][0]))]
+    started_ns = int(datetime.fromisoformat(attempt.start_time).timestamp() * 1e9)
+    roots = [root for root, began in earlier if began <= started_ns + 1_000_000] or [earlier[0][0]]
+    return [Link(remote(roots[-1].trace_id, roots[-1].attempt_span_id(where.name, where.attempt)))]
