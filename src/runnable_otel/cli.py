@@ -56,7 +56,7 @@ def _parser() -> Parser:
         epilog=f"commands:\n{table}\n\n{PROGRAM} COMMAND --help says more about one of them.",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("command", choices=COMMANDS, nargs="?", metavar="COMMAND", help="one of the commands below")
     return parser
 
 
@@ -75,9 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     # Only the first word is ours: the command's own parser, in its own module, reads the others.
-    command = COMMANDS[parser.parse_args(words[:1]).command]
+    name: str | None = parser.parse_args(words[:1]).command
+    if name is None:
+        parser.error("there is no COMMAND")
     try:
-        return import_module(command.module).main(words[1:])
+        return import_module(COMMANDS[name].module).main(words[1:])
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

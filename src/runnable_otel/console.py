@@ -115,7 +115,7 @@ def _rows(nodes: Sequence[Node], deepest: int) -> list[tuple[str, str, str, str]
 def _duration(nanoseconds: int) -> str:
     milliseconds = (max(nanoseconds, 0) + 500_000) // 1_000_000  # negative where the clock was set back
     tenths = (milliseconds + 50) // 100
-    if milliseconds < 1000:
+    if milliseconds < 100:  # the reference page writes half a second as 0.5s
         return f"[{milliseconds}ms]"
     if tenths < 600:
         return f"[{tenths // 10}.{tenths % 10}s]"

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 PIPELINE_STARTED: Final = "pipeline_started"
 PIPELINE_COMPLETED: Final = "pipeline_completed"
@@ -58,11 +58,11 @@ class Event:
         Raises:
             ValueError: not a JSON object with a `type` and a `uid`.
         """
-        data = json.loads(text)
+        data: Any = json.loads(text)
         if not (isinstance(data, dict) and isinstance(data.get("type"), str) and isinstance(data.get("uid"), str)):
             raise ValueError("an event is a JSON object with the strings 'type' and 'uid'")
-        kind, uid = data.pop("type"), data.pop("uid")
-        return cls(kind, uid, MappingProxyType(data))
+        fields = cast("dict[str, Any]", data)
+        return cls(fields.pop("type"), fields.pop("uid"), MappingProxyType(fields))
 
 
 def rfc3339(nanoseconds: int) -> str:

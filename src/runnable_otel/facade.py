@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from opentelemetry import trace
@@ -111,7 +112,7 @@ class Facade:
 
     def __getattr__(self, name: str) -> Any:
         if name in _LEVELS:
-            return lambda template, /, **attributes: self.log(name, template, **attributes)
+            return partial(self.log, name)
         raise AttributeError(name)
 
 

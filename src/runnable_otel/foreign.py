@@ -14,7 +14,7 @@ from itertools import islice
 from types import GetSetDescriptorType, MappingProxyType, MemberDescriptorType, ModuleType
 from typing import Any, Final, cast
 
-__all__ = ["OBJECT", "SECRET", "builtin_base", "class_of", "plain", "type_name"]
+__all__ = ["OBJECT", "SECRET", "Digest", "builtin_base", "class_of", "plain", "type_name"]
 
 _Text = Callable[[Any, Any], str]
 
@@ -41,6 +41,16 @@ OBJECT: Final = _Object()
 SECRET: Final = object()
 """Stands for a value that says itself that it is secret."""
 _NOTHING: Final = object()
+
+
+class Digest(str):
+    """A text of ours in place of a value, such as `<unserializable: Type>`: there is no secret in it."""
+
+    __slots__ = ()
+
+
+_OBJECT: Final = Digest("<object>")
+_MAX_ENUMS: Final = 4  # an enum member may be the value of another, or its own
 
 _BUILTINS: Final = frozenset(
     {str, int, float, complex, bytes, bytearray, memoryview, list, tuple, set, frozenset, dict}
@@ -76,26 +86,38 @@ def builtin_base(kind: type) -> type | None:
 
 
 def plain(value: object) -> object:
-    """What to show in place of a value that is none of JSON's.
+    """What to show in place of a value.
 
     Returns:
-        A `str`, `int`, `float` or `bool`; a `dict` of at most 33 field names and values (dataclasses, pydantic models);
-        the value of an enum member, which may be anything; or `SECRET`. Never raises an `Exception`. What cannot be
-        shown is the text `<unserializable: TypeName>`.
+        Itself if it is a builtin of JSON's kinds, bytes or a set, or of a class that inherits one; a `str`, `int`,
+        `float` or `bool`; a `dict` of at most 33 field names and values (dataclasses, pydantic models); of an enum
+        member its value; a `Digest`; or `SECRET`. Never raises an `Exception`.
     """
     kind = class_of(value)
-    if kind is _Object:
-        return "<object>"
-    try:
-        shown = _plain(value, kind)
-    except Exception:  # noqa: BLE001 - an array library's attribute may raise anything (a deleted buffer, say)
-        shown = _NOTHING
-    return f"<unserializable: {type_name(kind)}>" if shown is _NOTHING else shown
+    if kind is str or kind is dict or kind is list:
+        return value
+    for _ in range(_MAX_ENUMS):
+        if value is None or kind is bool or (not _is_enum(kind) and builtin_base(kind)) or value is SECRET:
+            return value
+        if kind is _Object:
+            return _OBJECT
+        try:
+            value, last = _plain(value, kind), kind
+        except Exception:  # noqa: BLE001 - an array library's attribute may raise anything (a deleted buffer, say)
+            value, last = _NOTHING, kind
+        kind = class_of(value)
+        if value is _NOTHING:
+            return Digest(f"<unserializable: {type_name(last)}>")
+    return Digest(f"<unserializable: {type_name(kind)}>")
+
+
+def _is_enum(kind: type) -> bool:
+    return type(kind) is not type and issubclass(kind, Enum)  # asks EnumType, which inherits type's C code
 
 
 def _plain(value: object, kind: type) -> object:
     line = _mro(kind)[:_MAX_BASES]
-    if issubclass(kind, Enum):  # asks EnumType, which inherits type's C code: no user's metaclass
+    if _is_enum(kind):
         return (_instance_dict(value, line) or {}).get("_value_", _NOTHING)
     known = [_known(base) for base in line]
     for at, name in enumerate(known):
@@ -185,7 +207,7 @@ def _moment(base: Any, value: Any) -> str:
 
 def _decimal(base: Any, value: Any) -> str:
     size = base.__sizeof__(value)  # of its digits too, in O(1)
-    return str(base.__str__(value)) if size <= 2048 else f"<Decimal: {size} bytes>"
+    return str(base.__str__(value)) if size <= 2048 else Digest(f"<Decimal: {size} bytes>")
 
 
 def _iso(base: Any, value: Any) -> str:
@@ -230,12 +252,12 @@ def _array(value: Any, known: str) -> object:
     if shape is None and root == "xarray":
         shape = value.sizes.values()
     if shape is None and root == "pyarrow":
-        return f"<{name} ({len(value)},) {_dtype(value.type)}>"
+        return Digest(f"<{name} ({len(value)},) {_dtype(value.type)}>")
     if shape is None:
         return _NOTHING
     sizes = [str(size) if type(size) is int else "?" for size in islice(iter(shape), 8)]
     text = f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
-    return f"<{' '.join((name, text, *_dtypes(value, sizes)))}>"
+    return Digest(f"<{' '.join((name, text, *_dtypes(value, sizes)))}>")
 
 
 def _scalar(value: Any, name: str) -> object:
@@ -243,7 +265,7 @@ def _scalar(value: Any, name: str) -> object:
     number = value.item() if kind in "biufc" else None
     if type(number) in (int, float, bool):
         return number
-    return str(value) if kind in "cmM" else f"<{name} () {_dtype(value.dtype)}>"
+    return str(value) if kind in "cmM" else Digest(f"<{name} () {_dtype(value.dtype)}>")
 
 
 def _dtypes(value: Any, sizes: list[str]) -> list[str]:

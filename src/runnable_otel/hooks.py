@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -215,7 +216,7 @@ def setting_aside() -> Generator[None, None, None]:
         yield
         return
     try:
-        import logfire
+        logfire: Any = import_module("logfire")
     except ImportError:
         yield
         return

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from runnable_otel.redact import Redactor
 
-__all__ = ["BREADTH", "CUT", "DEPTH", "KEY_BYTES", "clip", "fold", "quoted", "size", "whole"]
-__all__ += ["dict_items", "dict_len", "key_text", "number", "scalar", "whole_dict"]
+__all__ = ["BREADTH", "CUT", "DEPTH", "KEY_BYTES", "clip", "fitting", "fold", "quoted", "size", "whole"]
+__all__ += ["dict_items", "dict_len", "key_text", "number", "whole_dict"]
 
 # The slots of the builtin, whatever a subclass redefines.
 dict_items = cast("Callable[[object], Iterable[tuple[Any, Any]]]", vars(dict)["items"])
@@ -30,7 +30,7 @@ CUT: Final = '"…"'
 """Where something is left out: the least that a value can be cut to, 5 bytes."""
 
 _CUT_BYTES: Final = 5
-_MEMBER_BYTES: Final = 7  # the least that a member and its separator take
+_MEMBER: Final = 7  # the least that a member and its separator take
 _INT_BITS: Final = 2048  # 617 digits: written in microseconds, and within any sys.set_int_max_str_digits
 _NOT_FINITE: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JavaScript writes them
 _MAX_FLOAT: Final = 1.7976931348623157e308
@@ -75,87 +75,78 @@ def quoted(text: str, room: int, more: bool = False) -> tuple[str, bool]:
     """A text as a JSON string of at most `room` bytes (5 or more), and whether it was cut; `more`: the text goes on."""
     if len(text) > room:
         text, more = text[:room], True
-    text = encode_basestring(text)[1:-1]
+    text = encode_basestring(text)
     if not text.isascii():
         text = _SURROGATES.sub("\ufffd", text)
-    data = text.encode()
-    if not more and len(data) + 2 <= room:
-        return f'"{text}"', False
-    text = data[: room - _CUT_BYTES].decode(errors="ignore")  # a character at the cut is left out whole
+    if not more and size(text) <= room:
+        return text, False
+    text = text[:-1].encode()[: room - 4].decode(errors="ignore")  # a character at the cut is left out whole
     complete = _ESCAPED.match(text) if "\\" in text[-6:] else None
-    return f'"{complete[0] if complete else text}…"', True
+    return f'{complete[0] if complete else text}…"', True
 
 
-def scalar(value: Any, room: int, redactor: Redactor | None) -> str | None:
-    """JSON of a plain text, number or constant that needs neither cut nor mask and fits `room` bytes; else None."""
+def fitting(text: str | None, room: int) -> str | None:
+    """The text if it is valid UTF-8 of at most `room` bytes."""
+    if text is None or text.isascii():
+        return text if text is not None and len(text) <= room else None
+    return text if not _SURROGATES.search(text) and len(text.encode()) <= room else None
+
+
+def whole(value: Any, room: int, depth: int, redactor: Redactor | None) -> str | None:
+    """JSON of a plain value that needs neither cut nor mask, in at most `room` characters (not bytes); else None.
+
+    Containers are plain down to `DEPTH`: to ask for no container pass a greater depth.
+    """
     kind = class_of(value)
     if kind is str:
         if len(value) > room or (redactor is not None and redactor.text(value) is not value):
             return None
-        return _fitting(encode_basestring(value), room)
+        return encode_basestring(value)
     if kind is int and value.bit_length() <= _INT_BITS:
         text = int.__repr__(value)
     elif kind is float and -_MAX_FLOAT <= value <= _MAX_FLOAT:
         text = float.__repr__(value)
     elif value is None or kind is bool:
-        text = "null" if value is None else "true" if value else "false"
-        return text if len(text) <= room else None
-    else:
+        return "null" if value is None else "true" if value else "false"
+    elif depth > DEPTH or (kind is not dict and kind is not list and kind is not tuple) or len(value) > BREADTH:
         return None
-    if len(text) > room or (len(text) > 3 and redactor is not None and redactor.text(text) is not text):
+    else:
+        return (whole_dict if kind is dict else _whole_list)(value, room, depth, redactor)
+    if len(text) > 3 and redactor is not None and redactor.text(text) is not text:
         return None
     return text
 
 
-def whole(value: Any, room: int, depth: int, redactor: Redactor | None) -> str | None:
-    """The same of a value that may be a plain container."""
-    kind = class_of(value)
-    if kind is dict or kind is list or kind is tuple:
-        if len(value) > BREADTH or depth > DEPTH:
-            return None
-        return (whole_dict if kind is dict else _whole_list)(value, room, depth, redactor)
-    return scalar(value, room, redactor)
-
-
 def whole_dict(values: object, room: int, depth: int, redactor: Redactor | None) -> str | None:
     """The same of a dict of any breadth, or of an instance of a subclass."""
-    count = dict_len(values)
-    if count * _MEMBER_BYTES > room:
+    if dict_len(values) * _MEMBER > room:
         return None
     parts: list[str] = []
-    room -= 0 if count else 2  # n members come with 2 braces and n - 1 separators: 2 n bytes
     for name, value in dict_items(values):
-        if type(name) is not str or len(name) > KEY_BYTES or not (redactor is None or redactor.passes(name)):
+        if type(name) is not str or len(name) > KEY_BYTES or (redactor is not None and not redactor.passes(name)):
             return None
-        key = encode_basestring(name) + ": "
-        if not key.isascii() and _SURROGATES.search(key):
-            return None
-        room -= size(key) + 2
         text = whole(value, room, depth + 1, redactor)
         if text is None:
             return None
-        parts.append(key + text)
-        room -= size(text)
-    return f"{{{', '.join(parts)}}}" if room >= 0 else None
+        text = f"{encode_basestring(name)}: {text}"
+        room -= len(text) + 2  # n members come with 2 braces and n - 1 separators: 2 n characters
+        if room < 0:
+            return None
+        parts.append(text)
+    return f"{{{', '.join(parts)}}}"
 
 
 def _whole_list(values: list[Any], room: int, depth: int, redactor: Redactor | None) -> str | None:
     parts: list[str] = []
-    room -= 0 if values else 2
     for value in values:
-        room -= 2
         text = whole(value, room, depth + 1, redactor)
         if text is None:
             return None
+        room -= len(text) + 2
+        if room < 0:
+            return None
         parts.append(text)
-        room -= size(text)
-    return f"[{', '.join(parts)}]" if room >= 0 else None
-
-
-def _fitting(text: str, room: int) -> str | None:
-    if text.isascii():
-        return text if len(text) <= room else None
-    return text if not _SURROGATES.search(text) and len(text.encode()) <= room else None
+    return f"[{', '.join(parts)}]"
 
 
 def number(base: Any, value: Any) -> tuple[str, bool]:

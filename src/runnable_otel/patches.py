@@ -27,7 +27,7 @@ class Patches:
         if owner is None or getattr(owner, name, None) is None:
             logger.warning("runnable has no %s.%s: this hook is off", module.__name__, dotted)
             return
-        attributes: Mapping[str, Any] = vars(owner)
+        attributes: Mapping[str, Any] = owner.__dict__
         before = attributes.get(name, _ABSENT)
         wrapt.wrap_function_wrapper(module, dotted, wrapper)
         self._undo.append((owner, name, before))

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, cast
-from urllib.parse import urlsplit
 
 CaptureMode = Literal["values", "keys", "none"]
 _T = TypeVar("_T")
@@ -89,7 +88,7 @@ def _urls(variable: str, value: object) -> tuple[str, ...]:
     for url in urls:
         if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
             raise SettingError(variable, url, "sink URLs, comma-separated, such as file:events.jsonl")
-        if "@" in urlsplit(url).netloc:
+        if re.search(r"//[^/?#]*@", url):
             # runnable copies RUNNABLE_* into the environment of shell tasks, and prints that environment.
             raise SettingError(variable, url, "a URL without credentials; put them in OTEL_RUNNABLE_SINK_TOKEN")
     return urls

@@ -1,8 +1,10 @@
 """Pipelines of every kind: `PIPELINE=NAME python pipelines.py` runs one."""
 
 import asyncio
+import json
 import os
 import sys
+from queue import Queue
 
 import tasks
 from runnable import (
@@ -23,6 +25,7 @@ from runnable import (
     Stub,
     metric,
     pickled,
+    set_stream_queue,
 )
 
 
@@ -396,5 +399,13 @@ def async_imposter():
     _streamed(tasks.animposter)
 
 
-if __name__ == "__main__":
+def with_queue():
+    """Run with the caller's queue set, and print what it got."""
+    events = Queue(int(os.environ.get("QUEUE_SIZE", "0")))
+    set_stream_queue(events)
     main()
+    print("EVENTS", json.dumps([events.get_nowait() for _ in range(events.qsize())]))
+
+
+if __name__ == "__main__":
+    with_queue() if os.environ.get("QUEUE") else main()

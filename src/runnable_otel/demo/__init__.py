@@ -67,7 +67,7 @@ def _restock(stage: Stage) -> Iterator[tuple[Done, int]]:
 
 
 _RUNS: Final = (
-    _Run("python, shell and notebook tasks, in parallel and mapped; a failure is recovered", _orders),
+    _Run("python, shell and notebook tasks, parallel and mapped; a failure is recovered", _orders),
     _Run("an async pipeline that streams", _answer),
     _Run("a failed run, and its retry once the cause is mended", _restock),
 )

@@ -99,7 +99,8 @@ def disagreements(execution: Execution) -> list[str]:
     """All that does not agree, one sentence each; empty where each fact is told exactly once by each witness.
 
     - Each span that ended was received once, and nothing else was.
-    - The spans are one trace with one root, the run, which succeeded or failed as the run log says.
+    - The spans are one trace with one root, the run, which succeeded or failed as the run log says; the code and the
+      attribute `status` of each span say the same.
     - Each executed attempt of the run log, of which there is at least one, has one task span, with the same success.
     - Each run and each attempt has one start and one end event, of the type that fits; each skipped step has one event.
     """
@@ -128,6 +129,10 @@ def _in_the_tree(execution: Execution) -> Iterator[str]:
     for root in roots:
         if root.kind == "pipeline" and root.failed == execution.success:
             yield f"{root.name}: {_outcome(execution.success)} in the run log, {_outcome(not root.failed)} in its span"
+    for span in execution.received:
+        status = span.attributes.get(semconv.STATUS)
+        if span.failed == (status in (semconv.SUCCESS, semconv.SKIPPED)):
+            yield f"{span.name}: {_outcome(not span.failed)} in its span's code, and in its attribute status={status!r}"
 
 
 def _in_the_run_log(execution: Execution) -> Iterator[str]:
@@ -143,8 +148,8 @@ def _in_the_run_log(execution: Execution) -> Iterator[str]:
         if len(found) != 1:
             yield f"{what} has {len(found)} spans"
         for span in found:
-            if _succeeded(span) != attempt.success:
-                yield f"{what}: {_outcome(attempt.success)} in the run log, {_outcome(_succeeded(span))} in its span"
+            if span.failed == attempt.success:
+                yield f"{what}: {_outcome(attempt.success)} in the run log, {_outcome(not span.failed)} in its span"
     for (step, number), found in spans.items():
         yield f"attempt {number} of {step} has {len(found)} spans and is not in the run log"
 
@@ -172,7 +177,7 @@ def _wanted_events(spans: Iterable[ReceivedSpan]) -> Iterator[tuple[str, str]]:
             yield f"{uid}:start", TASK_SKIPPED
         elif span.kind == "task":
             yield f"{uid}:start", TASK_STARTED
-            yield f"{uid}:end", TASK_COMPLETED if _succeeded(span) else TASK_ERROR
+            yield f"{uid}:end", TASK_ERROR if span.failed else TASK_COMPLETED
 
 
 def _own_events(execution: Execution) -> Iterator[Mapping[str, Any]]:
@@ -182,10 +187,6 @@ def _own_events(execution: Execution) -> Iterator[Mapping[str, Any]]:
 
 def _executed(spans: Iterable[ReceivedSpan]) -> Iterator[ReceivedSpan]:
     return (s for s in spans if s.kind == "task" and s.attributes.get(semconv.STATUS) != semconv.SKIPPED)
-
-
-def _succeeded(span: ReceivedSpan) -> bool:
-    return not span.failed and span.attributes.get(semconv.STATUS) == semconv.SUCCESS
 
 
 def _outcome(success: bool) -> str:

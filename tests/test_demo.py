@@ -1,0 +1,276 @@
+"""`runnable-otel demo`: its output, its exit code, and that its agreement is a real check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runnable_otel.demo.agreement import Attempt, Counts, Execution, SentSpan, counts, disagreements
+from runnable_otel.demo.processes import split
+from runnable_otel.demo.receiver import ReceivedSpan
+from support.project import environment
+
+OWN_OUTPUT = ("Lets go", "Working with context", "Pipeline executed successfully", "{'type': 'chunk'", '"context"')
+"""What runnable, the pipelines and the second exporter write."""
+
+
+def demo(
+    folder: Path, *arguments: str, code: str = "from runnable_otel.cli import main; sys.exit(main())", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in an empty folder, which is its home too; `code` is what Python runs."""
+    folder.mkdir()
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}", "demo", *arguments],
+        cwd=folder,
+        env=environment(folder, HOME=str(folder), **{"COLUMNS": "80", "PYTHONIOENCODING": "utf-8", **variables}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """The demo, run once, as on a fresh machine: an empty home, no terminal, 80 columns."""
+    return demo(tmp_path_factory.mktemp("demo") / "home")
+
+
+def test_the_demo_agrees(shown: subprocess.CompletedProcess[str]) -> None:
+    """On a fresh machine the demo exits with 0, says that all agree, and writes nothing to standard error."""
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "They agree: each span, event and attempt is there exactly once.\n" in shown.stdout
+
+
+def test_the_demo_counts(shown: subprocess.CompletedProcess[str]) -> None:
+    """There is a line of counts for each run and one for all, which is their sum; sent is received."""
+    lines = re.findall(
+        r"^(run \d|in all): (\d+) spans sent, (\d+) received; (\d+) start, (\d+) end(?:, (\d+) skip)? events; "
+        r"(\d+) attempts$",
+        shown.stdout,
+        re.MULTILINE,
+    )
+    assert [name for name, *_ in lines] == ["run 1", "run 2", "run 3", "in all"]
+    numbers = [[int(number or 0) for number in line] for _, *line in lines]
+    assert [sum(column) for column in zip(*numbers[:3], strict=True)] == numbers[3]
+    # Attempts: 8 (the failed one and its recovery among them), 2, and 2 + 2 of the retry, which skips one. Events: of
+    # each attempt and of each of the 4 executions.
+    assert numbers == [[15, 15, 9, 9, 0, 8], [3, 3, 3, 3, 0, 2], [7, 7, 6, 6, 1, 4], [25, 25, 18, 18, 1, 14]]
+
+
+def test_the_demo_draws_the_runs(shown: subprocess.CompletedProcess[str]) -> None:
+    """Three runs are drawn, in four trees, with inputs, outputs and status of every kind of task."""
+    first, second, third = re.split(r"^\d\. ", shown.stdout, flags=re.MULTILINE)[1:]
+    lines = [line.lstrip("│ ├└─") for line in first.splitlines()]
+    heads = [re.sub(r" +\[\d+.*\]$", "", line) for line in lines if re.search(r" \[\d", line)]
+    assert heads == [
+        "pipeline:orders.main",
+        "task:orders.load",
+        "parallel:look up",
+        "branch:stock",
+        "task:orders.count_stock",
+        "branch:price",
+        "task:price",
+        "map:each region",
+        "branch:region = north",
+        "task:orders.sell",
+        "branch:region = south",
+        "task:orders.sell",
+        "task:report.ipynb",
+        "task:orders.publish",
+        "task:orders.keep",
+    ]
+    assert 'inputs: {"region": "north"}' in lines
+    assert 'outputs: {"price": 20}' in lines
+    assert 'outputs: {"summary": "100 sold for 2000, 100 left"}' in lines
+    assert any(line.startswith("status: ConnectionError: the shop is closed") for line in lines)
+    assert "task:__main__.answer" in second
+    assert 'outputs: {"text": "There are two."}' in second
+    failed, retry = third.split("\n$ python ")[1:]
+    assert "status: FileNotFoundError: " in failed
+    assert re.match(r"-m runnable\.cli retry \S+\npipeline:restock\.main .*\n├── status: success\n", retry)
+    assert re.search(r"task:restock\.count +\[0ms\]\n│   └── status: skipped\n", retry)
+
+
+def test_the_demo_is_quiet_and_narrow(shown: subprocess.CompletedProcess[str]) -> None:
+    """Nothing of the pipelines' own output is shown, and no line is wider than the terminal says."""
+    assert not [text for text in OWN_OUTPUT if text in shown.stdout]
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_the_demo_says_what_is_next(shown: subprocess.CompletedProcess[str]) -> None:
+    """The last lines are commands for a pipeline of the user's own."""
+    assert shown.stdout.splitlines()[-2:] == [
+        "  RUNNABLE_TELEMETRY_CONSOLE=true python pipeline.py",
+        "  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 python pipeline.py",
+    ]
+
+
+def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A hostile environment changes nothing: the user's own variables are not the demo's, nothing is left in the home,
+    a terminal that knows ASCII only is served, and `--verbose` shows what the pipelines write, without the spans."""
+    home = tmp_path / "home"
+    done = demo(
+        home,
+        "--verbose",
+        PYTHONIOENCODING="ascii",
+        OTEL_SDK_DISABLED="true",
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://127.0.0.1:9",
+        OTEL_TRACES_EXPORTER="none",
+        RUNNABLE_OTEL_ENABLED="false",
+        RUNNABLE_RUN_ID="mine",
+        TRACEPARENT=f"00-{1:032x}-{1:016x}-01",
+        http_proxy="http://127.0.0.1:9",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    assert "|-- task:orders.load" in done.stdout
+    assert [text for text in OWN_OUTPUT if text not in done.stdout] == ['"context"']
+    assert list(home.iterdir()) == []
+
+
+def test_a_reader_that_leaves(tmp_path: Path) -> None:
+    """`runnable-otel demo | head` ends without a traceback."""
+    command = [sys.executable, "-m", "runnable_otel", "demo"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment(tmp_path), stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("module", ["runnable", "ploomber_engine"])
+def test_what_is_missing(tmp_path: Path, module: str) -> None:
+    """Where runnable or the notebook package is missing, one line says what to install, and the exit code is 1."""
+    code = f"sys.modules[{module!r}] = None; from runnable_otel.cli import main; sys.exit(main())"
+    done = demo(tmp_path / "home", code=code)
+    assert (done.returncode, done.stdout) == (1, "")
+    package = {"runnable": "runnable>=0.50", "ploomber_engine": "ploomber-engine"}[module]
+    assert done.stderr == f"runnable-otel demo: its pipelines need more packages: pip install '{package}'\n"
+
+
+def test_a_span_that_gets_lost(tmp_path: Path) -> None:
+    """A receiver that loses one span of the notebook makes the demo name it, show the output, and exit with 1."""
+    code = """
+from runnable_otel.demo import main
+from runnable_otel.demo.receiver import Receiver
+
+class Lossy(Receiver):
+    def keep(self, spans):
+        super().keep([span for span in spans if span.name != "task:report.ipynb"])
+
+sys.exit(main([], receiver=Lossy))
+"""
+    done = demo(tmp_path / "home", code=code)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "run 1: 15 spans sent, 14 received;" in done.stdout
+    _, wrong = done.stdout.split("They do not agree:\n")
+    assert re.search(r"^  run 1: the span task:report\.ipynb \(\w{16}\) was sent once and received never$", wrong, re.M)
+    assert "  run 1: attempt 1 of report has 0 spans\n" in wrong
+    assert "run 2: " not in wrong
+    assert "Working with context" in wrong
+    assert "Your own pipeline" not in done.stdout
+
+
+# --- the agreement, as a table ---------------------------------------------------------------------------------------
+
+TRACE = "a" * 32
+ROOT = ReceivedSpan("pipeline:p", TRACE, "1" * 16, "", 1, 9, True, {"status": "ValueError: kaput"})
+WENT = ReceivedSpan(
+    "task:m.went", TRACE, "2" * 16, ROOT.span_id, 2, 3, False,
+    {"status": "success", "runnable.step.name": "went", "runnable.step.attempt": 1},
+)  # fmt: skip
+SKIPPED = replace(WENT, span_id="3" * 16, attributes={**WENT.attributes, "status": "skipped"})
+KAPUT = ReceivedSpan(
+    "task:m.kaput", TRACE, "4" * 16, ROOT.span_id, 4, 5, True,
+    {"status": "ValueError: kaput", "runnable.step.name": "kaput", "runnable.step.attempt": 2},
+)  # fmt: skip
+NODE = ReceivedSpan("map:each", TRACE, "5" * 16, ROOT.span_id, 6, 7, False, {"status": "success"})
+SPANS = [ROOT, WENT, SKIPPED, KAPUT, NODE]
+
+
+def event(kind: str, span: ReceivedSpan, edge: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "uid": f"{span.trace_id}:{span.span_id}:{edge}", **more}
+
+
+EVENTS = [
+    event("pipeline_started", ROOT, "start"),
+    event("task_started", WENT, "start"),
+    event("task_completed", WENT, "end"),
+    event("task_skipped", SKIPPED, "start"),
+    event("task_started", KAPUT, "start"),
+    {"type": "chunk", "text": "a task's own", "uid": "nonce:1"},
+    event("task_error", KAPUT, "end"),
+    event("pipeline_completed", ROOT, "end", status="error"),
+]
+AGREES = Execution(
+    sent=[SentSpan(span.trace_id, span.span_id, span.name) for span in SPANS],
+    received=SPANS,
+    events=EVENTS,
+    attempts=[Attempt("went", 1, True), Attempt("kaput", 2, False)],
+    success=False,
+)
+
+
+def test_agreement() -> None:
+    """Four witnesses that say the same agree; an event that a task yields counts for nothing."""
+    assert disagreements(AGREES) == []
+    assert counts(AGREES) == Counts(sent=5, received=5, starts=3, ends=3, skips=1, attempts=2)
+    assert str(Counts(2, 2, 1, 1, 0, 1) + counts(AGREES)) == (
+        "7 spans sent, 7 received; 4 start, 4 end, 1 skip events; 3 attempts"
+    )
+
+
+BROKEN = {
+    **{f"lost {span.name} {span.span_id[0]}": {"received": [s for s in SPANS if s is not span]} for span in SPANS},
+    **{f"twice {span.name} {span.span_id[0]}": {"received": [*SPANS, span]} for span in SPANS},
+    **{f"no event {n}": {"events": EVENTS[:n] + EVENTS[n + 1 :]} for n in range(len(EVENTS)) if n != 5},
+    **{f"event {n} twice": {"events": [*EVENTS, EVENTS[n]]} for n in range(len(EVENTS)) if n != 5},
+    "sent less": {"sent": AGREES.sent[1:]},
+    "sent twice": {"sent": [*AGREES.sent, AGREES.sent[0]]},
+    "nothing ran": {"sent": [], "received": [], "events": [], "attempts": []},
+    "an attempt more": {"attempts": [*AGREES.attempts, Attempt("went", 2, True)]},
+    "an attempt less": {"attempts": AGREES.attempts[1:]},
+    "another number": {"attempts": [Attempt("went", 1, True), Attempt("kaput", 1, False)]},
+    "another success": {"attempts": [Attempt("went", 1, False), Attempt("kaput", 2, False)]},
+    "another end of the run": {"success": True},
+    "a success that failed": {"received": [ROOT, replace(WENT, failed=True), SKIPPED, KAPUT, NODE]},
+    "a failure unmarked": {"received": [ROOT, WENT, SKIPPED, replace(KAPUT, failed=False), NODE]},
+    "a run unmarked": {"received": [replace(ROOT, failed=False), WENT, SKIPPED, KAPUT, NODE]},
+    "an end of the wrong type": {"events": [*EVENTS[:6], event("task_completed", KAPUT, "end"), EVENTS[7]]},
+    "an end that lies": {"events": [*EVENTS[:7], event("pipeline_completed", ROOT, "end", status="success")]},
+    "an event of no span": {"events": [*EVENTS, event("task_started", NODE, "start")]},
+    "two roots": {"received": [ROOT, WENT, SKIPPED, KAPUT, replace(NODE, parent_id="f" * 16)]},
+    "two traces": {
+        "received": [*SPANS[:4], replace(NODE, trace_id="b" * 32)],
+        "sent": [*AGREES.sent[:4], SentSpan("b" * 32, NODE.span_id, NODE.name)],
+    },
+}
+
+
+@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
+def test_disagreement(change: dict[str, Any]) -> None:
+    """Whatever one witness says otherwise, once too often or not at all is a disagreement, in one line each."""
+    wrong = disagreements(replace(AGREES, **change))
+    assert wrong
+    assert not any("\n" in line for line in wrong)
+
+
+def test_split() -> None:
+    """The spans that the console exporter wrote are found between all else, wherever it was written."""
+    span = (
+        '{\n    "name": "task:x",\n    "context": {"span_id": "0x1"},\n    "events": [{"name": "e", "context": 1}]\n}\n'
+    )
+    spans, rest = split(f'no line end{span}{span}{{"name": 1}}\n{{\n    "name": broken\nlast\n')
+    assert [each["name"] for each in spans] == ["task:x", "task:x"]
+    assert rest == 'no line end{"name": 1}\n{\n    "name": broken\nlast\n'

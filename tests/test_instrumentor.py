@@ -1,0 +1,156 @@
+"""The instrumentor: hooks that never import runnable, and their exact inverse."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.project import Project
+
+SNAPSHOT = """
+import importlib, json, sys
+NAMES = {names}
+def snapshot():
+    seen = {{}}
+    for name, module in [(name, importlib.import_module(name)) for name in NAMES]:
+        for key, value in vars(module).items():
+            seen[name, key] = id(value)
+            if isinstance(value, type) and value.__module__ == name:
+                seen.update(((name, key, attribute), id(each)) for attribute, each in vars(value).items())
+    return seen
+"""
+MODULES = [
+    "runnable.tasks",
+    "runnable.context",
+    "runnable.sdk",
+    "extensions.nodes.task",
+    "extensions.nodes.stub",
+    "extensions.nodes.fail",
+    "extensions.nodes.map",
+    "extensions.nodes.loop",
+    "extensions.nodes.parallel",
+    "extensions.nodes.conditional",
+    "extensions.pipeline_executor",
+    "extensions.pipeline_executor.local",
+    "extensions.job_executor",
+    "logfire_api",
+]
+
+
+def script(project: Project, text: str, **variables: str) -> str:
+    (project.folder / "script.py").write_text(SNAPSHOT.format(names=MODULES) + text)
+    return project.command(project.python, "script.py", **variables).stdout
+
+
+def test_uninstrument_puts_everything_back(project: Project) -> None:
+    """After `uninstrument()` every attribute of every patched module is the object that it was."""
+    out = script(
+        project,
+        "import runnable, runnable_otel\n"
+        "before = snapshot()\n"
+        "instrumentor = runnable_otel.RunnableInstrumentor()\n"
+        "for _ in range(2):\n"
+        "    instrumentor.instrument()\n"
+        "    during = snapshot()\n"
+        "    instrumentor.uninstrument()\n"
+        "    after = snapshot()\n"
+        "    ignored = ('__pydantic', '__abstractmethods__', '_abc')\n"
+        "    same = {k for k in before if before[k] == after.get(k)} | {k for k in before if str(k[-1]).startswith(ignored)}\n"
+        "    print(json.dumps([sorted(map(str, set(before) ^ set(after))), sorted(map(str, set(before) - same)), "
+        "sum(before[k] != during.get(k) for k in before)]))\n",
+    )
+    for line in out.splitlines()[-2:]:
+        added, changed, patched = json.loads(line)
+        assert (added, changed) == ([], [])
+        assert patched > 20
+
+
+def test_it_does_not_import_runnable(project: Project) -> None:
+    """Instrumenting imports neither runnable nor logfire; importing the package imports no OpenTelemetry."""
+    out = script(
+        project,
+        "import runnable_otel\n"
+        "print(any(name.startswith('opentelemetry') for name in sys.modules))\n"
+        "runnable_otel.RunnableInstrumentor().instrument()\n"
+        "print([name for name in ('runnable', 'logfire', 'logfire_api', 'starlette', 'redis') if name in sys.modules])\n",
+    )
+    assert out.splitlines() == ["False", "[]"]
+
+
+def test_twice_is_no_error(project: Project) -> None:
+    """Instrumenting and uninstrumenting again says nothing and changes nothing."""
+    (project.folder / "script.py").write_text(
+        "from runnable_otel import RunnableInstrumentor as I, RunnableSpanProcessor\n"
+        "I().instrument(); I().instrument(); RunnableSpanProcessor(); RunnableSpanProcessor()\n"
+        "I().uninstrument(); I().uninstrument()\n"
+    )
+    assert project.command(project.python, "script.py").stderr == ""
+
+
+def test_foreign_extensions_package(project: Project) -> None:
+    """A package of the user's own that is named `extensions` is left alone."""
+    folder = project.folder / "extensions" / "nodes"
+    folder.mkdir(parents=True)
+    for name in ("", "nodes/"):
+        (project.folder / "extensions" / name / "__init__.py").touch()
+    (folder / "task.py").write_text("class TaskNode:\n    def execute(self): return 1\n")
+    (project.folder / "script.py").write_text(
+        "import sys; sys.path.insert(0, '.')\n"
+        "from runnable_otel import RunnableInstrumentor\n"
+        "RunnableInstrumentor().instrument()\n"
+        "import extensions.nodes.task as t\n"
+        "print(type(t.TaskNode.__dict__['execute']).__name__)\n"
+    )
+    assert project.command(project.python, "script.py").stdout.splitlines()[-1] == "function"
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_tracer_provider_argument(project: Project, explicit: bool) -> None:
+    """`instrument(tracer_provider=…)` sends the spans there, and nowhere else."""
+    (project.folder / "script.py").write_text(
+        "from opentelemetry import trace\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
+        "from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
+        "from runnable_otel import RunnableInstrumentor\n"
+        "kept = {}\n"
+        "def provider(name):\n"
+        "    kept[name] = InMemorySpanExporter()\n"
+        "    made = TracerProvider(); made.add_span_processor(SimpleSpanProcessor(kept[name]))\n"
+        "    return made\n"
+        "trace.set_tracer_provider(provider('global'))\n"
+        f"RunnableInstrumentor().instrument(**({{'tracer_provider': provider('given')}} if {explicit} else {{}}))\n"
+        "import runpy; runpy.run_path(__import__('os').path.abspath('pipelines.py'), run_name='__main__')\n"
+        "print({name: len(exporter.get_finished_spans()) for name, exporter in kept.items()})\n"
+    )
+    out = project.command(project.python, "script.py", PIPELINE="named").stdout.splitlines()[-1]
+    assert out == ("{'global': 0, 'given': 2}" if explicit else "{'global': 2}")
+
+
+def test_provider_set_after_ours(project: Project) -> None:
+    """A provider of ours keeps nobody from setting theirs later, and the next run goes there."""
+    (project.folder / "script.py").write_text(
+        "import os; os.environ['OTEL_TRACES_EXPORTER'] = 'none'\n"
+        "import runnable_otel; runnable_otel.configure()\n"
+        "import pipelines\n"
+        "from runnable.context import set_run_context\n"
+        "def first():\n"
+        "    made, kwargs = pipelines.named(); made.execute(); return made\n"
+        "def second():\n"
+        "    made, kwargs = pipelines.named(); made.execute(run_id='two'); return made\n"
+        "if __name__ == '__main__':\n"
+        "    first(); set_run_context(None)\n"
+        "    from opentelemetry import trace\n"
+        "    from opentelemetry.sdk.trace import TracerProvider\n"
+        "    from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
+        "    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
+        "    theirs = TracerProvider(); kept = InMemorySpanExporter()\n"
+        "    theirs.add_span_processor(SimpleSpanProcessor(kept))\n"
+        "    trace.set_tracer_provider(theirs)\n"
+        "    assert trace.get_tracer_provider() is theirs\n"
+        "    os.environ.pop('RUNNABLE_RUN_ID'); second()\n"
+        "    print([span.name for span in kept.get_finished_spans()])\n"
+    )
+    done = project.command(project.python, "script.py")
+    assert done.stdout.splitlines()[-1] == "['task:tasks.give', 'pipeline:my pipeline']"
+    assert "Overriding" not in done.stderr
