@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags, set_span_in_context
 
 from runnable_otel.console import Line, Node, TreeSpanProcessor, draw
@@ -46,11 +47,15 @@ class Bench:
     """A real provider with the processor on it. Spans take their times as arguments: nothing depends on a clock."""
 
     def __init__(
-        self, stream: io.TextIOBase | None = None, width: int | None = 80, scope: str = "runnable_otel"
+        self,
+        stream: io.TextIOBase | None = None,
+        width: int | None = 80,
+        scope: str = "runnable_otel",
+        ids: IdGenerator | None = None,
     ) -> None:
         self.stream = io.StringIO() if stream is None else stream
         self.processor = TreeSpanProcessor(stream=self.stream, width=width)  # type: ignore[arg-type]
-        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider = TracerProvider(shutdown_on_exit=False, id_generator=ids)
         self.provider.add_span_processor(self.processor)
         self.ours = self.provider.get_tracer(scope)
         self.users = self.provider.get_tracer("user")
@@ -168,6 +173,29 @@ def test_what_is_cut() -> None:
         assert text(lines)[1] == "└── key: " + expected
     wide = draw([Node(1, None, "a", 0, 1, leaves=(("k", "漢" * 50),))], 80)
     assert text(wide)[1] == "└── k: " + "漢" * 36 + "…"
+
+
+def test_cells() -> None:
+    """Marks that combine take no cell and wide characters two, in names, leaves and the column of durations."""
+    node = Node(1, None, "漢" * 25 + "e\u0301" * 5, 0, 1, leaves=(("k", "e\u0301" * 73), ("k", "e\u0301" * 74)))
+    assert text(draw([node], 80)) == [
+        "漢" * 25 + "e\u0301" * 5 + "  [0ms]",
+        "├── k: " + "e\u0301" * 73,
+        "└── k: " + "e\u0301" * 72 + "…",
+    ]
+
+
+def test_a_narrow_terminal() -> None:
+    """Below 32 cells the tree keeps its width, so that there is something to read."""
+    nodes = [Node(1, None, "pipeline:p", 0, 1), Node(2, 1, "task:t", 0, 1, leaves=(("inputs", "x" * 99),))]
+    assert draw(nodes, 5) == draw(nodes, 32)
+    assert text(draw(nodes, 32))[0] == "pipeline:p" + " " * 17 + "[0ms]"
+
+
+def test_more() -> None:
+    """A last line says how many spans are not drawn, where there are any."""
+    assert draw([], 80, more=1) == [Line("", "… and 1 more", "dim")]
+    assert draw([], 80, more=0) == []
 
 
 @pytest.mark.parametrize("end", ["\x1b", "\x1b[", "\x1b[12;", "\x1b]0;title", "\x9b", "\x90x", "\x1b(", "\x1b\x1b"])
@@ -312,6 +340,7 @@ def test_a_real_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert run(40).splitlines()[1] == "└── \x1b[31mstatus: " + "x" * 27 + "…\x1b[0m"
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "")
     assert run(50).splitlines()[1] == "└── status: " + "x" * 37 + "…"
     monkeypatch.setenv("COLUMNS", "60")
     assert run(50).splitlines()[1] == "└── status: " + "x" * 47 + "…"
@@ -333,7 +362,7 @@ def test_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str | 
 
 def test_colours_do_not_change_the_text() -> None:
     """The tree on a terminal is the tree in a file, with colours around it."""
-    plain, coloured = Bench(), Bench(Terminal())
+    plain, coloured = Bench(width=200), Bench(Terminal(), width=200)
     for bench in (plain, coloured):
         page(bench)
         with bench.span("job:漢字", error="x" * 300), bench.span("task:[red]", status="skipped"):
@@ -521,6 +550,44 @@ def test_a_child_that_starts_after_its_parent_ended() -> None:
     assert names(bench.text) == ["pipeline:p", "└── task:t", "    └── after"]
 
 
+class Ids(IdGenerator):
+    """Trace ids 1, 2, 3, …; the span ids that are given, one after the other."""
+
+    def __init__(self, *spans: int) -> None:
+        self.traces = iter(range(1, 99))
+        self.spans = iter(spans)
+
+    def generate_trace_id(self) -> int:
+        return next(self.traces)
+
+    def generate_span_id(self) -> int:
+        return next(self.spans)
+
+
+def test_one_span_id_in_two_traces() -> None:
+    """A span belongs to the run of its own trace, though another trace has spans with the same ids."""
+    bench = Bench(ids=Ids(7, 7, 8, 8))
+    first, second = (bench.ours.start_span(f"pipeline:{name}") for name in "ab")
+    for run, name in ((second, "y"), (first, "x")):
+        bench.ours.start_span(f"task:{name}", set_span_in_context(run)).end()
+    first.end()
+    second.end()
+    assert names(bench.text) == ["pipeline:a", "└── task:x", "pipeline:b", "└── task:y"]
+
+
+def test_one_span_id_twice_in_a_trace() -> None:
+    """Spans that share an id, as ids that are derived from names may, are drawn once each and leave nothing behind."""
+    bench = Bench(ids=Ids(7, 8, 8, 7))
+    with bench.span("pipeline:p"):
+        for name in "ab":
+            with bench.span(f"task:{name}"):
+                pass
+    with bench.span("pipeline:p"):
+        pass
+    assert names(bench.text) == ["pipeline:p", "├── task:a", "└── task:b", "pipeline:p"]
+    assert not bench.processor._runs
+
+
 # --- bounds
 
 
@@ -572,6 +639,7 @@ def test_texts_are_cut_and_spans_are_not_kept() -> None:
         span = bench.ours.start_span(
             "task:" + "n" * 5000, attributes=dict.fromkeys(("inputs", "outputs", "status"), "v" * 5000)
         )
+        span.set_status(StatusCode.ERROR, "d" * 5000)
         span.end()
         alive = weakref.ref(span)
         del span
@@ -580,14 +648,33 @@ def test_texts_are_cut_and_spans_are_not_kept() -> None:
         (run,) = bench.processor._runs.values()
         (node,) = run.nodes
         assert {len(node.name), *(len(value) for _, value in node.leaves)} == {1024}
+        with bench.span("task:t", error="d" * 5000):
+            pass
+        assert len(run.nodes[1].leaves[0][1]) == 1024
 
 
 # --- threads, processes, the end
 
 
+class Piecewise(io.StringIO):
+    """Writes as slowly as it can: anybody who is not kept out gets in between."""
+
+    def write(self, text: str) -> int:
+        return sum(super(Piecewise, self).write(character) for character in text)
+
+
+@pytest.fixture
+def _eager_threads() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_eager_threads")
 def test_runs_of_many_threads() -> None:
     """Runs of many threads at once are whole trees, one after the other, each with its own spans in their order."""
-    bench = Bench()
+    bench = Bench(Piecewise())
     gate = threading.Barrier(16)
 
     def work(number: int) -> None:
@@ -695,6 +782,21 @@ def test_a_span_that_ends_inside_the_processor() -> None:
     with bench.span("pipeline:p"), bench.processor._lock, bench.span("task:t"):
         pass
     assert names(bench.text) == ["pipeline:p", "└── task:t"]
+
+
+def test_a_run_that_ends_while_a_tree_is_written() -> None:
+    """A finalizer that ends a run while its thread writes a tree does not stop it."""
+
+    class Reentrant(io.StringIO):
+        def write(self, text: str) -> int:
+            inner.end()
+            return super().write(text)
+
+    bench = Bench(Reentrant())
+    inner = bench.ours.start_span("pipeline:inner")
+    with bench.span("pipeline:outer"):
+        pass
+    assert names(bench.text) == ["pipeline:inner", "pipeline:outer"]
 
 
 def test_shutdown() -> None:

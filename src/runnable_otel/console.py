@@ -232,7 +232,7 @@ class TreeSpanProcessor(SpanProcessor):
                 while len(self._runs) >= _MAX_RUNS:
                     del self._runs[next(iter(self._runs))]
                 self._runs[trace_id, span_id] = _Run(span_id)
-        elif span_id not in run.ids:
+        else:
             if len(run.open) + len(run.nodes) < _MAX_SPANS:
                 run.open.add(span_id)
             else:
@@ -291,7 +291,7 @@ def _print(lines: Sequence[Line], stream: TextIO) -> None:
 
             # Text objects, not strings: "[bold]" and ":smile:" stay as they are.
             text = Text("\n").join(Text.assemble(line.guide, (line.text, line.style)) for line in lines)
-            Console(file=stream, force_terminal=True, force_jupyter=False).print(text, soft_wrap=True)
+            Console(file=stream).print(text, soft_wrap=True)
             return
     stream.write(plain if encodable else plain.translate(_ASCII).encode(encoding, "replace").decode(encoding))
     stream.flush()

@@ -58,10 +58,10 @@ class Event:
         Raises:
             ValueError: not a JSON object with a `type` and a `uid`.
         """
-        data: Any = json.loads(text)
-        if not (isinstance(data, dict) and isinstance(data.get("type"), str) and isinstance(data.get("uid"), str)):
+        data: object = json.loads(text)
+        fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+        if not (isinstance(fields.get("type"), str) and isinstance(fields.get("uid"), str)):
             raise ValueError("an event is a JSON object with the strings 'type' and 'uid'")
-        fields = cast("dict[str, Any]", data)
         return cls(fields.pop("type"), fields.pop("uid"), MappingProxyType(fields))
 
 

@@ -13,7 +13,7 @@ import time
 import types
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import context as otel_context
@@ -71,6 +71,7 @@ class Scope:
         self.run: RunScope | None = self.parent.run if self.parent else None
         self.failure: Failure | None = None
         self.failed = False
+        self.attributes: dict[str, Any] = {}  # what is known at the end
         self.truncated = False
         self.redacted = False
         self.started_ns = 0
@@ -140,13 +141,14 @@ class Scope:
             return
         status, failed = self.closing(exc)
         if self.span.is_recording():
-            self.span.set_attribute(semconv.STATUS, status)
+            self.attributes[semconv.STATUS] = status
+            if self.truncated:
+                self.attributes[semconv.TRUNCATED] = True
+            if self.redacted:
+                self.attributes[semconv.REDACTED] = True
+            self.span.set_attributes(self.attributes)
             if failed:
                 self.span.set_status(StatusCode.ERROR, status)
-            if self.truncated:
-                self.span.set_attribute(semconv.TRUNCATED, True)
-            if self.redacted:
-                self.span.set_attribute(semconv.REDACTED, True)
         ended_ns = time.time_ns()
         self.span.end(ended_ns)
         if failed and self.parent is not None:
@@ -247,22 +249,22 @@ class RunScope(Scope):
             event = spans.start_event(PIPELINE_STARTED, self.origin, self.started_ns, self.name, {})
             self.telemetry.hub.emit(event, self.queue)
 
-    @property
+    @cached_property
     def origin(self) -> Origin:
         assert self.ids is not None
         return Origin(self.ids, self.run_id)
 
-    @property
+    @cached_property
     def dimensions(self) -> dict[str, str]:
         return {semconv.CICD_PIPELINE_NAME: spans.text(self.name), semconv.EXECUTOR: self.executor}
 
     def closing(self, exc: BaseException | None) -> tuple[str, bool]:
         status, failed = self._outcome(exc)
         result = semconv.RESULT.get(status, "failure")
-        if not self.submits and self.span.is_recording():
-            self.span.set_attribute(semconv.CICD_PIPELINE_RESULT, result)
-        if failed and self.failure is not None and self.span.is_recording():
-            self.span.set_attribute(semconv.ERROR_TYPE, self.failure.qualified)
+        if not self.submits:
+            self.attributes[semconv.CICD_PIPELINE_RESULT] = result
+        if failed and self.failure is not None:
+            self.attributes[semconv.ERROR_TYPE] = self.failure.qualified
         return status, failed
 
     def _outcome(self, exc: BaseException | None) -> tuple[str, bool]:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runnable_otel import semconv
-from runnable_otel.capture import Captured, clip, fold
+from runnable_otel.capture import Captured, fold
 from runnable_otel.errors import Failure
 from runnable_otel.events import Event, host, rfc3339
 from runnable_otel.tracing import Ids
@@ -41,17 +41,20 @@ class Step:
 
 def span_name(kind: str, name: str) -> str:
     """`{kind}:{name}` on one line, at most 128 characters."""
-    return fold(f"{kind}:{name}", _NAME_LIMIT)
+    return text(f"{kind}:{name}", _NAME_LIMIT)
 
 
 def task_name(task_type: str, command: str) -> str:
     """What `task_name` says: a shell command folded and cut to 100 characters, else the dotted path or notebook."""
-    return fold(command, _SHELL_NAME_LIMIT if task_type == "shell" else _TEXT_LIMIT)
+    return text(command, _SHELL_NAME_LIMIT if task_type == "shell" else _TEXT_LIMIT)
 
 
 def text(value: object, limit: int = _TEXT_LIMIT) -> str:
-    """A name or id of runnable's as an attribute: one line, valid UTF-8, bounded."""
-    return clip(fold(value if isinstance(value, str) else str(value), limit), limit)
+    """A name or id of runnable's as an attribute: one line, valid UTF-8, at most `limit` characters."""
+    shown = value if isinstance(value, str) else str(value)
+    if len(shown) <= limit and shown.isascii() and shown.isprintable() and "  " not in shown:
+        return shown  # nearly all are names of functions and steps: there is nothing to fold
+    return fold(shown, limit)
 
 
 def map_attributes(maps: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,35 +117,35 @@ def exception_attributes(failure: Failure) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
 class Origin:
-    """The common fields of the events of one span."""
+    """The common fields of the events of one span, put together once."""
 
-    ids: Ids
-    run_id: str
-    step: Step | None = None
-    task_type: str = ""
+    __slots__ = ("_common", "_name")
 
-    def fields(self, time_ns: int) -> dict[str, Any]:
-        """`time`, ids and names, those that are known."""
+    def __init__(self, ids: Ids, run_id: str, step: Step | None = None, task_type: str = "") -> None:
+        trace_id, span_id = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
+        self._name = f"{trace_id}:{span_id}"
         known: dict[str, Any] = {
-            "time": rfc3339(time_ns),
-            "run_id": text(self.run_id) if self.run_id else None,
-            "trace_id": f"{self.ids.trace_id:032x}",
-            "span_id": f"{self.ids.span_id:016x}",
-            "parent_span_id": f"{self.ids.parent_id:016x}" if self.ids.parent_id else None,
-            "step": text(self.step.name) if self.step else None,
-            "attempt": self.step.attempt if self.step else None,
-            "task_type": self.task_type or None,
-            "branch": text(self.step.branch) if self.step and self.step.branch else None,
+            "run_id": text(run_id) if run_id else None,
+            "trace_id": trace_id,
+            "span_id": span_id,
+            "parent_span_id": f"{ids.parent_id:016x}" if ids.parent_id else None,
+            "step": text(step.name) if step else None,
+            "attempt": step.attempt if step else None,
+            "task_type": task_type or None,
+            "branch": text(step.branch) if step and step.branch else None,
             "pid": os.getpid(),
             "host": host(),
         }
-        return {key: value for key, value in known.items() if value is not None}
+        self._common = _present(known)
+
+    def fields(self, time: str) -> dict[str, Any]:
+        """`time`, ids and names, those that are known."""
+        return {"time": time, **self._common}
 
     def uid(self, edge: str) -> str:
         """`{trace_id}:{span_id}:{edge}`, edge being `start` or `end`."""
-        return f"{self.ids.trace_id:032x}:{self.ids.span_id:016x}:{edge}"
+        return f"{self._name}:{edge}"
 
 
 def json_object(captured: Captured | None) -> dict[str, Any] | None:
@@ -152,7 +155,7 @@ def json_object(captured: Captured | None) -> dict[str, Any] | None:
 
 def start_event(kind: str, origin: Origin, time_ns: int, name: str, own: Mapping[str, Any]) -> Event:
     """The start of a span as an event; members of `own` that are None are left out."""
-    fields = {"name": name, **_present(own), **origin.fields(time_ns)}
+    fields = {"name": name, **_present(own), **origin.fields(rfc3339(time_ns))}
     return Event(kind, origin.uid("start"), MappingProxyType(fields))
 
 
@@ -161,7 +164,7 @@ def end_event(kind: str, origin: Origin, started_ns: int, ended_ns: int, name: s
     fields = {
         "name": name,
         **_present(own),
-        **origin.fields(ended_ns),
+        **origin.fields(rfc3339(ended_ns)),
         "started": rfc3339(started_ns),
         "duration_ms": round((ended_ns - started_ns) / 1e6, 3),
     }

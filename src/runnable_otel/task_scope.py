@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from opentelemetry import trace
@@ -29,6 +30,7 @@ class TaskScope(Scope):
         self.step, self.task_type, self.command = step, task_type, command
         self.name = name
         self.inputs: Captured | None = None
+        self.inputs_object: dict[str, Any] | None = None
         self.outputs: Captured | None = None
         self.exit_code: int | None = None
         self.completed = False
@@ -58,12 +60,12 @@ class TaskScope(Scope):
     def opened(self) -> None:
         self.telemetry.metrics.task_started(self.dimensions)
 
-    @property
+    @cached_property
     def origin(self) -> Origin:
         assert self.ids is not None
         return Origin(self.ids, self.run_id, self.step, self.task_type)
 
-    @property
+    @cached_property
     def dimensions(self) -> dict[str, str]:
         run = self.run
         return {
@@ -78,6 +80,7 @@ class TaskScope(Scope):
         is_function = self.task_type in ("python", "async-python")
         maps: Mapping[str, Any] = self.step.maps if self.step and is_function else {}
         self.inputs = self.capture({**params, **maps})
+        self.inputs_object = spans.json_object(self.inputs)
         self.span.set_attribute(semconv.INPUTS, self.inputs.text)
         self._announce()
 
@@ -86,7 +89,7 @@ class TaskScope(Scope):
         if self.announced:
             return
         self.announced = True
-        own = {"inputs": spans.json_object(self.inputs)}
+        own = {"inputs": self.inputs_object}
         event = spans.start_event(TASK_STARTED, self.origin, self.started_ns, self.name, own)
         self.telemetry.hub.emit(event, self.queue)
 
@@ -113,7 +116,7 @@ class TaskScope(Scope):
     def closing(self, exc: BaseException | None) -> tuple[str, bool]:
         self._announce()
         if self.exit_code is not None:
-            self.span.set_attribute(semconv.PROCESS_EXIT_CODE, self.exit_code)
+            self.attributes[semconv.PROCESS_EXIT_CODE] = self.exit_code
         self._locate()
         if exc is not None and is_cancellation(exc):
             return semconv.CANCELLED, False
@@ -125,10 +128,10 @@ class TaskScope(Scope):
             self.failure = Failure("TaskFailed", "TaskFailed", "runnable reports no cause", "")
             self.record_exception(self.failure)
         if self.failure is not None:
-            self.span.set_attribute(semconv.ERROR_TYPE, self.failure.qualified)
+            self.attributes[semconv.ERROR_TYPE] = self.failure.qualified
             return self.status_of(self.failure), True
         if self.outputs is not None:
-            self.span.set_attribute(semconv.OUTPUTS, self.outputs.text)
+            self.attributes[semconv.OUTPUTS] = self.outputs.text
         return semconv.SUCCESS, False
 
     def _locate(self) -> None:
@@ -138,8 +141,8 @@ class TaskScope(Scope):
         module, _, name = self.command.rpartition(".")
         function = vars(sys.modules.get(module, types)).get(name)
         if isinstance(function, types.FunctionType):
-            self.span.set_attribute(semconv.CODE_FILE_PATH, spans.text(function.__code__.co_filename))
-            self.span.set_attribute(semconv.CODE_LINE_NUMBER, function.__code__.co_firstlineno)
+            self.attributes[semconv.CODE_FILE_PATH] = spans.text(function.__code__.co_filename)
+            self.attributes[semconv.CODE_LINE_NUMBER] = function.__code__.co_firstlineno
 
     def closed(self, status: str, failed: bool, ended_ns: int) -> None:
         result = semconv.RESULT.get(status, "failure")
@@ -152,7 +155,7 @@ class TaskScope(Scope):
             own = {"error": status}
         elif self.user_metrics:
             self.telemetry.metrics.user_metrics(self.dimensions, self.user_metrics)
-        own["inputs"] = spans.json_object(self.inputs)
+        own["inputs"] = self.inputs_object
         kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR
         event = spans.end_event(kind, self.origin, self.started_ns, ended_ns, self.name, own)
         self.telemetry.hub.emit(event, self.queue)

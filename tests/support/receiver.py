@@ -81,6 +81,7 @@ class Receiver:
     def __init__(self) -> None:
         self.spans: list[Received] = []
         self.metrics: list[Any] = []
+        self.headers: list[dict[str, str]] = []
         self._lock = threading.Lock()
 
     def take(self, spans: list[Received]) -> None:
@@ -133,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
+        self.receiver.headers.append({name.lower(): each for name, each in self.headers.items()})
         if self.path == "/v1/traces":
             request = trace_service_pb2.ExportTraceServiceRequest()
             request.ParseFromString(body)
