@@ -25,11 +25,11 @@ $(VENV)/.wheel: $(VENV)/.installed $(SOURCES)
 demo: $(VENV)/.wheel ## three real pipelines, and their traces as an OTLP receiver got them
 	$(BIN)/runnable-otel demo
 
-test: $(VENV)/.wheel ## all tests; what a missing tool leaves out is said at the end
+test: $(VENV)/.wheel ## all tests, a slice of the matrix; what a missing tool leaves out is said at the end
 	$(BIN)/python -m pytest $(ARGS)
 
 matrix: $(VENV)/.wheel ## the table: ways in x logfire x endpoint, with real interpreters
-	$(BIN)/python -m pytest tests/test_matrix.py -q -s $(ARGS)
+	RUNNABLE_OTEL_MATRIX=full $(BIN)/python -m pytest tests/test_matrix.py -q -s $(ARGS)
 
 lint: $(VENV)/.installed ## ruff
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Telemetry of one task against a bare SDK span, as ratios: rounds interleaved, the median of them.
 
-    python benchmarks/bench_task.py
+python benchmarks/bench_task.py
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
 from runnable_otel.facade import Facade, Parameters, step
 from runnable_otel.processor import RunnableSpanProcessor
 from runnable_otel.scopes import RunScope

@@ -7,6 +7,7 @@ import socket
 from importlib.metadata import distribution
 
 import pytest
+
 from support.project import Project
 from support.receiver import Receiver
 
@@ -77,9 +78,7 @@ def test_unknown_protocol(project: Project) -> None:
 
 def test_http_protocol(project: Project, receiver: Receiver) -> None:
     """`OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf` exports over HTTP."""
-    project.pipeline(
-        "named", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"
-    )
+    project.pipeline("named", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf")
     assert sorted(span.name for span in receiver.spans) == ["pipeline:my pipeline", "task:tasks.give"]
 
 

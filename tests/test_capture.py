@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import gc
 import json
 import math
 import pathlib
@@ -44,12 +45,12 @@ def trap(name: str) -> Callable[..., NoReturn]:
     return method
 
 
-TRAPS = (
-    "__repr__ __str__ __format__ __bytes__ __iter__ __next__ __len__ __length_hint__ __getitem__ __contains__ __reversed__ "
-    "__getattr__ __getattribute__ __eq__ __ne__ __lt__ __hash__ __bool__ __int__ __float__ __index__ __complex__ "
-    "__fspath__ __sizeof__ __dir__ __reduce__ __reduce_ex__ __copy__ __deepcopy__ __enter__ __call__ items keys values get "
-    "isoformat bit_length value name shape dtype dtypes model_dump _asdict"
-).split()
+TRAPS = """
+    __repr__ __str__ __format__ __bytes__ __iter__ __next__ __len__ __length_hint__ __getitem__ __contains__
+    __reversed__ __getattr__ __getattribute__ __eq__ __ne__ __lt__ __hash__ __bool__ __int__ __float__ __index__
+    __complex__ __fspath__ __sizeof__ __dir__ __reduce__ __reduce_ex__ __copy__ __deepcopy__ __enter__ __call__ items
+    keys values get isoformat bit_length value name shape dtype dtypes model_dump _asdict
+"""
 
 
 class HostileMeta(type):
@@ -70,7 +71,7 @@ class HostileMeta(type):
 
 def hostile(base: type = object, meta: type = type, **more: object) -> type:
     """A class that redefines everything one could ask of an instance, with traps."""
-    body: dict[str, Any] = {name: trap(name) for name in TRAPS}
+    body: dict[str, Any] = {name: trap(name) for name in TRAPS.split()}
     body |= {"__class__": property(trap("__class__")), "__dict__": property(trap("__dict__")), **more}
     return meta("Hostile", (base,), body)
 
@@ -144,7 +145,7 @@ class Slotted:
     password: str = "hunter2"
 
 
-Pair = namedtuple("Pair", "a b")  # noqa: PYI024 - the untyped kind, on purpose
+Pair = namedtuple("Pair", "a b")
 
 
 def cyclic() -> dict[str, object]:
@@ -177,8 +178,12 @@ LEAVES = st.one_of(
     st.decimals(),
     st.uuids(),
     st.complex_numbers(),
-    st.sampled_from([OBJECT, Color.RED, Color.NONE, Color.PAIR, Level.LOW, Mixed.A, Point(1), Slotted(2), object(), int]),
-    st.sampled_from([len, sys, pathlib.PurePosixPath("/a/b"), deep(2000), cyclic(), range(3)]),
+    st.sampled_from(
+        [OBJECT, Color.RED, Color.NONE, Color.PAIR, Level.LOW, Mixed.A, Point(1), Slotted(2), object(), int]
+    ),
+    st.sampled_from([len, sys, pathlib.PurePosixPath("/a/b"), range(3)]),
+    st.builds(deep, st.integers(0, 2000)),
+    st.builds(cyclic),
     st.builds(lambda bits: 1 << bits, st.integers(2000, 100_000)),
     st.sampled_from(["password=hunter2", "AKIAIOSFODNN7EXAMPLE", "postgres://u:p@h", 4111111111111111]),
     st.builds(lambda n: "x" * n, st.integers(0, 5000)),
@@ -188,18 +193,18 @@ KEYS = st.one_of(
     st.text(max_size=20),
     st.text(st.characters(min_codepoint=0xD7FF, max_codepoint=0xE000), max_size=5),
     st.sampled_from(["password", "api_key", "token_count", "k" * 1000, "é" * 300, "", "…", "x=AKIAIOSFODNN7EXAMPLE"]),
-    st.sampled_from([0, 1, True, None, 1.5, math.nan, (1, 2), b"k", Mixed.A, Color.RED, 10**5000, "1", "true", "null"]),
+    st.sampled_from([0, 1, True, None, 1.5, math.nan, (1, 2), b"k", Mixed.A, Color.RED, 10**4000, "1", "true", "null"]),
 )
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=40),
+        st.lists(inner, max_size=12),
         st.lists(inner, max_size=4).map(tuple),
-        st.dictionaries(KEYS, inner, max_size=12),
+        st.dictionaries(KEYS, inner, max_size=6),
         st.frozensets(st.integers(), max_size=40),
         st.builds(lambda value: [value] * 100, inner),
     ),
-    max_leaves=30,
+    max_leaves=12,
 )
 
 
@@ -227,11 +232,13 @@ def calls(action: Callable[[], object]) -> int:
         count += event in ("call", "c_call")
 
     previous = sys.getprofile()
+    gc.disable()  # others have callbacks there
     sys.setprofile(profile)
     try:
         action()
     finally:
         sys.setprofile(previous)
+        gc.enable()
     return count
 
 
@@ -253,12 +260,13 @@ def peak(action: Callable[[], object]) -> int:
 
 
 @settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.dictionaries(KEYS, VALUES, max_size=12), LIMITS, st.sampled_from([None, REDACTOR]))
+@given(st.dictionaries(KEYS, VALUES, max_size=8), LIMITS, st.sampled_from([None, REDACTOR]))
 @example({"q": "\\" * 100}, 37, None)
 @example({"q": "\x01" * 100}, 41, None)
 @example({"e": "\U0001f600" * 100}, 33, None)
 @example({"k" * 40: 1}, 32, None)
 @example({"password": 1, "b": 2}, 32, REDACTOR)
+@example({"": {"\x1f\x070\x1f": None}}, 34, None)
 def test_any_value_becomes_valid_json_within_the_limit(values: Any, limit: int, redactor: Redactor | None) -> None:
     """Any value, at any limit, with and without redaction: valid JSON in valid UTF-8, never a byte too many."""
     shown = valid(capture(values, limit, redactor=redactor), limit)
@@ -267,19 +275,23 @@ def test_any_value_becomes_valid_json_within_the_limit(values: Any, limit: int, 
         valid(capture(values, limit, redactor=redactor, mode=mode), limit)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("limit", range(32, 4097))
-def test_every_limit(limit: int) -> None:
-    """Every limit from 32 to 4096 bytes is kept, whatever the text is made of."""
-    text = "aé☃\U0001f600\"\\\n\ud800" * 600
-    for values in ({"key": text}, {text: 1, "b": [text, {text: text}]}, {f"{i}é": text for i in range(400)}):
-        valid(capture(values, limit, redactor=REDACTOR), limit)
+def test_every_limit() -> None:
+    """Every limit from 32 to 4096 bytes, and the largest, is kept, whatever the text is made of."""
+    text = 'aé☃\U0001f600"\\\n\ud800' * 10_000
+    for limit in (*range(32, 4097), 65536):
+        for values in ({"key": text}, {text: 1, "b": [text, {text: text}]}, {f"{i}é": text for i in range(400)}):
+            valid(capture(values, limit, redactor=REDACTOR), limit)
 
 
 PLAIN = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**100), 2**100), st.floats(allow_nan=False, allow_infinity=False))
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**100), 2**100), st.floats(allow_nan=False, allow_infinity=False)
+    )
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
-    lambda inner: st.lists(inner, max_size=5)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), inner, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), inner, max_size=5)
+    ),
     max_leaves=10,
 )
 
@@ -329,8 +341,8 @@ def test_a_cut_never_splits_an_escape() -> None:
 
 def test_keys_first() -> None:
     """All keys that fit are shown, in order, before a value gets more than its mark; what is left out is marked."""
-    assert capture({"a": "x" * 1000, "b": "y" * 1000, "c": 1}, 32).text == '{"a": "xx…", "b": "y…", "c": 1}'
-    assert capture({"alpha": "x" * 1000, "b": 2, "c": 3}, 32).text == '{"alpha": "xx…", "…": "…"}'
+    assert capture({"a": "x" * 1000, "b": "y" * 1000, "c": 1}, 32).text == '{"a": "…", "b": "…", "c": 1}'
+    assert capture({"alpha": "x" * 1000, "b": "y" * 9, "c": 3}, 32).text == '{"alpha": "xx…", "…": "…"}'
     many = {f"k{i}": "v" * 100 for i in range(100)}
     shown = valid(capture(many, 256), 256)
     *names, last = shown
@@ -351,7 +363,7 @@ def test_small_values_stay_whole(lengths: list[int], limit: int) -> None:
     for name, value in values.items():
         assert shown[name] == value if len(value) + 2 <= share else shown[name].removesuffix("…") in value
     if captured.truncated:
-        assert len(captured.text.encode()) > limit - 16 - 2 * len(values), "room was left unused"
+        assert len(captured.text.encode()) > limit - 48, "room was left unused"
 
 
 def test_only_the_large_value_is_cut() -> None:
@@ -384,14 +396,14 @@ def test_a_long_key_is_cut() -> None:
     """A key that does not fit is cut, once, so that the value still shows."""
     assert capture({"k" * 1000: 1}, 32).text == '{"kkkkkkkk…": 1}'
     assert capture({"k" * 1000: 1, "b": 2}, 32).text == '{"kkkkkkkk…": 1, "b": 2}'
-    assert capture({"password": "x", "b": 2}, 32).text == '{"pass…": "…", "…": "…"}'
+    assert capture({"passenger": "x" * 9, "bus": "y" * 9}, 32).text == '{"pass…": "…", "…": "…"}'
 
 
 def test_keys_that_are_not_strings() -> None:
-    """Keys show as JSON would write them, others by their type, and two that show alike only once."""
-    values: Any = {1: "a", "1": "b", None: 1, True: 2, 1.5: 3, (1, 2): 4, (3,): 5, Mixed.A: 6, math.nan: 7}
+    """Keys show as JSON would write them, others by their type; of those that show alike the first."""
+    values: Any = {1: "a", "1": "b", None: 1, False: 2, 1.5: 3, (1, 2): 4, (3,): 5, Mixed.A: 6, math.nan: 7}
     captured = capture(values, 256)
-    assert captured.text == '{"1": 2, "null": 1, "1.5": 3, "<tuple>": 4, "a": 6, "NaN": 7}'
+    assert captured.text == '{"1": "a", "null": 1, "false": 2, "1.5": 3, "<tuple>": 4, "a": 6, "NaN": 7, "…": "…"}'
     assert captured.truncated
 
 
@@ -478,7 +490,7 @@ def test_subclasses_of_standard_types() -> None:
 
 def test_type_names_are_bounded() -> None:
     """The name of a type takes at most 64 characters, and may hold anything."""
-    huge = type('"\ud800' * 1_000_000, (), {})
+    huge = type('"é\n' * 1_000_000, (), {})
     shown = valid(capture({"v": huge()}, 4096), 4096)["v"]
     assert len(shown) <= 64 + len("<unserializable: >")
 
@@ -618,7 +630,7 @@ def test_hostile_keys() -> None:
 
 
 def test_hostile_mapping() -> None:
-    """A mapping that is no dict is not iterated, since that would run its code; a subclass of dict is read as a dict."""
+    """A mapping that is no dict is not iterated, since that would run its code; a dict of any class is read as one."""
     made = object.__new__(hostile())
     own = dict.__new__(hostile(dict))
     dict.update(own, {"a": 1})

@@ -119,9 +119,11 @@ def test_run_is_the_command(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_run_leaves_signals_to_the_command(tmp_path: Path) -> None:
     """The command has the process id that the caller knows, a signal reaches it, and SIGPIPE ends it as ever."""
-    code = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    # It ends with its standard input, which this test closes, whatever else goes wrong.
+    code = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
     command = [sys.executable, "-m", "runnable_otel", "run", "--", sys.executable, "-c", code]
-    with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment(tmp_path), stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         assert int(process.stdout.readline()) == process.pid
         process.send_signal(signal.SIGTERM)

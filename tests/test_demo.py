@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import sysconfig
+import venv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,16 @@ OWN_OUTPUT = ("Lets go", "Working with context", "Pipeline executed successfully
 
 
 def demo(
-    folder: Path, *arguments: str, code: str = "from runnable_otel.cli import main; sys.exit(main())", **variables: str
+    folder: Path,
+    *arguments: str,
+    code: str = "from runnable_otel.cli import main; sys.exit(main())",
+    python: str | Path = sys.executable,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in an empty folder, which is its home too; `code` is what Python runs."""
     folder.mkdir()
     return subprocess.run(
-        [sys.executable, "-c", f"import sys; {code}", "demo", *arguments],
+        [python, "-c", f"import sys; {code}", "demo", *arguments],
         cwd=folder,
         env=environment(folder, HOME=str(folder), **{"COLUMNS": "80", "PYTHONIOENCODING": "utf-8", **variables}),
         stdin=subprocess.DEVNULL,
@@ -35,6 +41,14 @@ def demo(
         timeout=300,
         check=False,
     )
+
+
+def bare_python(folder: Path, path: Path) -> Path:
+    """An interpreter of an environment with nothing in it; `path` is importable, with no start-up file read there."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "path.pth").write_text(f"{path}\n")
+    return folder / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +163,13 @@ def test_a_reader_that_leaves(tmp_path: Path) -> None:
     assert process.returncode == 1
 
 
+def test_without_the_start_up_file(tmp_path: Path) -> None:
+    """The demo agrees as well where the package is only on the path, and no `runnable_otel.pth` is read."""
+    python = bare_python(tmp_path / "bare", Path(sysconfig.get_path("purelib")))
+    done = demo(tmp_path / "home", python=python)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("module", ["runnable", "ploomber_engine"])
 def test_what_is_missing(tmp_path: Path, module: str) -> None:
     """Where runnable or the notebook package is missing, one line says what to install, and the exit code is 1."""
@@ -223,54 +244,123 @@ AGREES = Execution(
 
 
 def test_agreement() -> None:
-    """Four witnesses that say the same agree; an event that a task yields counts for nothing."""
+    """Four witnesses that say the same agree; what a task yields or logs counts for nothing."""
     assert disagreements(AGREES) == []
+    log = {"type": "task_log", "uid": "nonce:2", "text": "a line"}
+    assert disagreements(replace(AGREES, events=[*EVENTS, log])) == []
     assert counts(AGREES) == Counts(sent=5, received=5, starts=3, ends=3, skips=1, attempts=2)
     assert str(Counts(2, 2, 1, 1, 0, 1) + counts(AGREES)) == (
         "7 spans sent, 7 received; 4 start, 4 end, 1 skip events; 3 attempts"
     )
 
 
-BROKEN = {
-    **{f"lost {span.name} {span.span_id[0]}": {"received": [s for s in SPANS if s is not span]} for span in SPANS},
-    **{f"twice {span.name} {span.span_id[0]}": {"received": [*SPANS, span]} for span in SPANS},
-    **{f"no event {n}": {"events": EVENTS[:n] + EVENTS[n + 1 :]} for n in range(len(EVENTS)) if n != 5},
-    **{f"event {n} twice": {"events": [*EVENTS, EVENTS[n]]} for n in range(len(EVENTS)) if n != 5},
-    "sent less": {"sent": AGREES.sent[1:]},
-    "sent twice": {"sent": [*AGREES.sent, AGREES.sent[0]]},
-    "nothing ran": {"sent": [], "received": [], "events": [], "attempts": []},
-    "an attempt more": {"attempts": [*AGREES.attempts, Attempt("went", 2, True)]},
-    "an attempt less": {"attempts": AGREES.attempts[1:]},
-    "another number": {"attempts": [Attempt("went", 1, True), Attempt("kaput", 1, False)]},
-    "another success": {"attempts": [Attempt("went", 1, False), Attempt("kaput", 2, False)]},
-    "another end of the run": {"success": True},
-    "a success that failed": {"received": [ROOT, replace(WENT, failed=True), SKIPPED, KAPUT, NODE]},
-    "a failure unmarked": {"received": [ROOT, WENT, SKIPPED, replace(KAPUT, failed=False), NODE]},
-    "a run unmarked": {"received": [replace(ROOT, failed=False), WENT, SKIPPED, KAPUT, NODE]},
-    "an end of the wrong type": {"events": [*EVENTS[:6], event("task_completed", KAPUT, "end"), EVENTS[7]]},
-    "an end that lies": {"events": [*EVENTS[:7], event("pipeline_completed", ROOT, "end", status="success")]},
-    "an event of no span": {"events": [*EVENTS, event("task_started", NODE, "start")]},
-    "two roots": {"received": [ROOT, WENT, SKIPPED, KAPUT, replace(NODE, parent_id="f" * 16)]},
-    "two traces": {
-        "received": [*SPANS[:4], replace(NODE, trace_id="b" * 32)],
-        "sent": [*AGREES.sent[:4], SentSpan("b" * 32, NODE.span_id, NODE.name)],
+def without(n: int) -> list[dict[str, Any]]:
+    return EVENTS[:n] + EVENTS[n + 1 :]
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    **{
+        f"lost {n}": (
+            {"received": [s for s in SPANS if s is not span]},
+            f"the span {span.name} ({span.span_id}) was sent",
+        )
+        for n, span in enumerate(SPANS)
     },
+    **{
+        f"twice {n}": ({"received": [*SPANS, span]}, f"({span.span_id}) was sent once and received 2 times")
+        for n, span in enumerate(SPANS)
+    },
+    **{f"no event {n}": ({"events": without(n)}, "came never and should once") for n in range(8) if n != 5},
+    **{
+        f"event {n} twice": ({"events": [*EVENTS, EVENTS[n]]}, "came 2 times and should once")
+        for n in range(8)
+        if n != 5
+    },
+    "sent less": ({"sent": AGREES.sent[1:]}, "was sent never and received once"),
+    "sent more": ({"sent": [*AGREES.sent, AGREES.sent[0]]}, "was sent 2 times and received once"),
+    "two exporters": (
+        {"sent": [*AGREES.sent, AGREES.sent[4]], "received": [*SPANS, NODE]},
+        "the span map:each (5555555555555555) was sent 2 times and received 2 times",
+    ),
+    "nothing ran": ({"sent": [], "received": [], "events": [], "attempts": []}, "the run log holds no attempt"),
+    "an attempt more": ({"attempts": [*AGREES.attempts, Attempt("went", 2, True)]}, "attempt 2 of went has 0 spans"),
+    "an attempt less": (
+        {"attempts": AGREES.attempts[1:]},
+        "attempt 1 of went has 1 spans and is not in the run log",
+    ),
+    "another number": (
+        {"attempts": [Attempt("went", 1, True), Attempt("kaput", 1, False)]},
+        "attempt 1 of kaput has 0 spans",
+    ),
+    "one attempt, two spans": (
+        {"received": [*SPANS, replace(WENT, span_id="6" * 16)]},
+        "attempt 1 of went has 2 spans",
+    ),
+    "another success": (
+        {"attempts": [Attempt("went", 1, False), Attempt("kaput", 2, False)]},
+        "attempt 1 of went: a failure in the run log, a success in its span",
+    ),
+    "another end of the run": ({"success": True}, "pipeline:p: a success in the run log, a failure in its span"),
+    "an end that lies": (
+        {"events": [*EVENTS[:7], event("pipeline_completed", ROOT, "end", status="success")]},
+        "the run: a failure in the run log, success in its last event",
+    ),
+    "a success marked": (
+        {"received": [ROOT, replace(WENT, failed=True), SKIPPED, KAPUT, NODE]},
+        "task:m.went: a failure in its span's code, and in its attribute status='success'",
+    ),
+    "a failure unmarked": (
+        {"received": [ROOT, WENT, SKIPPED, replace(KAPUT, failed=False), NODE]},
+        "task:m.kaput: a success in its span's code, and in its attribute status='ValueError: kaput'",
+    ),
+    "an end of the wrong type": (
+        {"events": [*EVENTS[:6], event("task_completed", KAPUT, "end"), EVENTS[7]]},
+        f"the event task_completed ({TRACE}:4444444444444444:end) came once and should never",
+    ),
+    "an event of no span": (
+        {"events": [*EVENTS, event("task_started", NODE, "start")]},
+        f"the event task_started ({TRACE}:5555555555555555:start) came once and should never",
+    ),
+    "two roots": (
+        {"received": [ROOT, WENT, SKIPPED, KAPUT, replace(NODE, parent_id="f" * 16)]},
+        "the spans are not one trace with one root: the roots are pipeline:p, map:each",
+    ),
+    "two traces": (
+        {
+            "received": [*SPANS[:4], replace(NODE, trace_id="b" * 32)],
+            "sent": [*AGREES.sent[:4], SentSpan("b" * 32, NODE.span_id, NODE.name)],
+        },
+        "the spans are not one trace with one root",
+    ),
 }
 
 
-@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
-def test_disagreement(change: dict[str, Any]) -> None:
-    """Whatever one witness says otherwise, once too often or not at all is a disagreement, in one line each."""
+@pytest.mark.parametrize(("change", "said"), BROKEN.values(), ids=BROKEN)
+def test_disagreement(change: dict[str, Any], said: str) -> None:
+    """Whatever one witness says otherwise, once too often or not at all is a disagreement that a sentence names."""
     wrong = disagreements(replace(AGREES, **change))
-    assert wrong
+    assert any(said in line for line in wrong), wrong
     assert not any("\n" in line for line in wrong)
+
+
+def test_a_process_that_ends_otherwise(tmp_path: Path) -> None:
+    """An exit code that a run should not have is a failure of the demo, also where all counts agree."""
+    code = """
+import runnable_otel.demo as demo
+
+demo._RUNS = (demo._Run("streams", lambda stage: iter([(stage.python("answer.py"), 3)])),)
+sys.exit(demo.main([]))
+"""
+    done = demo(tmp_path / "home", code=code)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "They do not agree:\n  run 1: python answer.py exited with 0; 3 was expected\n" in done.stdout
 
 
 def test_split() -> None:
     """The spans that the console exporter wrote are found between all else, wherever it was written."""
-    span = (
-        '{\n    "name": "task:x",\n    "context": {"span_id": "0x1"},\n    "events": [{"name": "e", "context": 1}]\n}\n'
-    )
-    spans, rest = split(f'no line end{span}{span}{{"name": 1}}\n{{\n    "name": broken\nlast\n')
+    inside = '{\n "name": "e",\n "context": {}}'
+    span = f'{{\n    "name": "task:x",\n    "context": {{"span_id": "0x1"}},\n    "events": [{inside}]\n}}\n'
+    other = '{ "name": "no span"}\n{\n    "name": broken\nlast\n'
+    spans, rest = split(f"no line end{span}{span}{other}")
     assert [each["name"] for each in spans] == ["task:x", "task:x"]
-    assert rest == 'no line end{"name": 1}\n{\n    "name": broken\nlast\n'
+    assert rest == f"no line end{other}"

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
 from runnable_otel.events import Event, new_uid, rfc3339
 from support.project import Project
 from support.receiver import Receiver

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from support.project import Project
 
 SNAPSHOT = """
@@ -55,7 +56,7 @@ def test_uninstrument_puts_everything_back(project: Project) -> None:
         "    instrumentor.uninstrument()\n"
         "    after = snapshot()\n"
         "    ignored = ('__pydantic', '__abstractmethods__', '_abc')\n"
-        "    same = {k for k in before if before[k] == after.get(k)} | {k for k in before if str(k[-1]).startswith(ignored)}\n"
+        "    same = {k for k in before if before[k] == after.get(k) or str(k[-1]).startswith(ignored)}\n"
         "    print(json.dumps([sorted(map(str, set(before) ^ set(after))), sorted(map(str, set(before) - same)), "
         "sum(before[k] != during.get(k) for k in before)]))\n",
     )
@@ -72,7 +73,7 @@ def test_it_does_not_import_runnable(project: Project) -> None:
         "import runnable_otel\n"
         "print(any(name.startswith('opentelemetry') for name in sys.modules))\n"
         "runnable_otel.RunnableInstrumentor().instrument()\n"
-        "print([name for name in ('runnable', 'logfire', 'logfire_api', 'starlette', 'redis') if name in sys.modules])\n",
+        "print(sorted({'runnable', 'logfire', 'logfire_api', 'starlette', 'redis'} & set(sys.modules)))\n",
     )
     assert out.splitlines() == ["False", "[]"]
 

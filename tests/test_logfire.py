@@ -1,10 +1,11 @@
-"""With logfire installed: the user's own logfire calls arrive, Logfire gets what a token asks for, nothing comes twice."""
+"""With logfire: the user's own calls arrive, Logfire gets what a token asks for, nothing comes twice."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
 from support import environments
 from support.project import Project
 from support.receiver import Receiver
@@ -75,13 +76,14 @@ def test_token_and_endpoint(with_logfire: Project, receiver: Receiver) -> None:
 
 
 def test_users_processors_survive_the_import(with_logfire: Project, receiver: Receiver) -> None:
-    """Processors that the user gave to logfire before `import runnable` get every span: runnable's own set-up is aside."""
+    """Processors that the user gave to logfire before `import runnable` get every span, each once."""
     (with_logfire.folder / "script.py").write_text(
         "import logfire, os, runpy\n"
         "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
         "from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
         "kept = InMemorySpanExporter()\n"
-        "logfire.configure(send_to_logfire=False, console=False, additional_span_processors=[SimpleSpanProcessor(kept)])\n"
+        "mine = [SimpleSpanProcessor(kept)]\n"
+        "logfire.configure(send_to_logfire=False, console=False, additional_span_processors=mine)\n"
         "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n"
         "print(sorted(span.name for span in kept.get_finished_spans()))\n"
     )

@@ -331,3 +331,18 @@ def test_traceparent(project: Project, receiver: Receiver) -> None:
     assert [line for line in done.stderr.splitlines() if "TRACEPARENT" in line] == [
         "TRACEPARENT='nonsense' is not a W3C trace context: ignored"
     ]
+
+
+def test_submission(project: Project, receiver: Receiver) -> None:
+    """A process that only submits a workflow says so, and sends no event of a run."""
+    project.pipeline("argo", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_SINKS="file:events.jsonl")
+    (span,) = receiver.spans
+    assert (span.name, span.attributes["status"]) == ("submit:pipelines.main", "submitted")
+    assert (project.folder / "events.jsonl").read_text() == ""
+
+
+def test_pool_failure(project: Project, receiver: Receiver) -> None:
+    """A composite whose branches ran in a pool of processes has failed where the run log says so."""
+    project.pipeline("pool_fails", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+    composite = next(span for span in receiver.spans if span.kind == "parallel")
+    assert composite.status == ERROR

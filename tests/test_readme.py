@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from runnable_otel.settings import ACTIVATING, Settings
 from support import environments
 from support.environments import ROOT

@@ -5,7 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from runnable_otel.settings import ACTIVATING, SettingError, Settings, activated, disabled_by_opentelemetry, sdk_disabled
+
+from runnable_otel.settings import (
+    ACTIVATING,
+    SettingError,
+    Settings,
+    activated,
+    disabled_by_opentelemetry,
+    sdk_disabled,
+)
 from support.environments import ROOT
 
 

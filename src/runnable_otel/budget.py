@@ -39,7 +39,8 @@ CUT_MEMBER: Final = f"{CUT}: {CUT}"
 
 _CUT_BYTES: Final = 5
 _CUT_MEMBER_BYTES: Final = 12
-_WORTHWHILE: Final = 16  # bytes left over for which a cut value is written once more
+_WORTHWHILE: Final = 16  # bytes left over for which cut values are written once more
+_ROUNDS: Final = 3
 
 
 class _Member:
@@ -54,7 +55,7 @@ class _Member:
 
     def __init__(self, key: str, value: object, text: str | None) -> None:
         self.key, self.value, self.text = key, value, text or ""
-        self.size = len(text) if text else _CUT_BYTES
+        self.size = size(text) if text else _CUT_BYTES
         self.cut = self.starved = False
 
 
@@ -173,8 +174,8 @@ class Writer:
         members, left, complete = self.placed(pairs, count, room, masking)
         cut, starved = self.cut or not complete, self.starved
         left = self.share([member for member in members if not member.text], left, depth)
-        if depth == 0:  # once is enough, and once more at each depth would be 64 times
-            self.share([member for member in members if member.starved], left, depth)
+        for _ in range(_ROUNDS if depth == 0 else 0):  # at each depth it would be that many times to the power of six
+            left = self.share([member for member in members if member.starved], left, depth)
         self.cut = cut or any(member.cut for member in members)
         self.starved = starved or any(member.starved for member in members)
         parts = [f"{member.key}: {member.text}" for member in members]
@@ -185,8 +186,8 @@ class Writer:
     ) -> tuple[list[_Member], int, bool]:
         """The members whose keys fit, the bytes left for their values beyond the least, and whether these are all."""
         members: list[_Member] = []
-        seen: set[str] = set()
-        used, taken, kept = 2, 0, (0, 2)  # kept: how many fit beside the mark, and the bytes that they take
+        seen = {CUT}  # the mark's own key
+        used, kept = 2, (0, 2)  # kept: how many fit beside the mark, and the bytes that they take
         for name, value in pairs:
             separator = 2 if members else 0
             # The first key is cut if it has to be, beside the mark; later ones are whole or left out.
@@ -195,20 +196,18 @@ class Writer:
             if member is None:
                 self.starved = True
                 break
-            taken += 1
             if member.key in seen:  # 1 and "1" are two keys in Python and one in JSON
-                self.cut = True
                 continue
             seen.add(member.key)
             members.append(member)
             used += separator + size(member.key) + 2 + member.size
             if used + 2 + _CUT_MEMBER_BYTES <= room:
                 kept = len(members), used
-        if taken == count:
+        if len(members) == count:
             return members, room - used, True
-        if members and not kept[0] and (space := room - 4 - members[0].size - 2 - _CUT_MEMBER_BYTES) >= _CUT_BYTES:
+        if members and not kept[0] and (space := room - 4 - members[0].size - 2 - _CUT_MEMBER_BYTES) > _CUT_BYTES:
             members[0].key, _ = quoted(json.loads(members[0].key), space)  # one fits, but not whole beside the mark
-            kept = 1, 4 + size(members[0].key) + members[0].size
+            kept = (1, 4 + size(members[0].key) + members[0].size) if members[0].key != CUT else kept
         del members[kept[0] :]
         return members, room - kept[1] - _CUT_MEMBER_BYTES - (2 if members else 0), False
 
@@ -224,10 +223,10 @@ class Writer:
             text, more = self.masking(text, KEY_BYTES)
         # What takes no more than the least anyway is written at once.
         written = None if secret else fitting(whole(value, _CUT_BYTES, DEPTH + 1, self.redactor), _CUT_BYTES)
-        room -= 2 + (len(written) if written else _CUT_BYTES)
+        room -= 2 + (size(written) if written else _CUT_BYTES)
         key, cut = quoted(text, KEY_BYTES, more)
         if size(key) > room:
-            if reserve is None or room - reserve < _CUT_BYTES:
+            if reserve is None or room - reserve <= _CUT_BYTES:
                 return None
             key, cut = quoted(text, min(room - reserve, KEY_BYTES), more)
         self.cut = self.cut or cut

@@ -1,7 +1,4 @@
-"""Each run as an indented tree on the terminal, drawn when the run ends (``RUNNABLE_TELEMETRY_CONSOLE``).
-
-``draw`` is the pure middle: spans in, lines out. ``TreeSpanProcessor`` collects the spans and writes the lines.
-"""
+"""Each run as an indented tree on the terminal, drawn when the run ends (``RUNNABLE_TELEMETRY_CONSOLE=true``)."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import threading
 import unicodedata
 import weakref
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.trace import SpanContext
 
 __all__ = ["Line", "Node", "TreeSpanProcessor", "draw"]
 
@@ -31,13 +30,16 @@ _MAX_CHARS: Final = 1_024  # of any text of a span: more than a terminal shows i
 _MIN_WIDTH: Final = 32
 _FILE_WIDTH: Final = 120  # where the output is no terminal
 _COLUMN: Final = 46  # of the durations, as on the reference page; further to the right where names are longer
-
 _RUNS = ("pipeline:", "job:", "submit:")
+_KEYS = ("inputs", "outputs", "status")
 _STYLES = {"failed": "red", "skipped": "dim", "cancelled": "yellow"}
 _ASCII = str.maketrans("├└│─…", "|`|-~")
 # ECMA-48: strings (OSC, DCS, …) up to their terminator, control sequences, and other escapes
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
 _ANSI = re.compile(_STRING + r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b[ -/]*[0-~]?")
+# Control and format characters: a terminal acts upon them, hides them, or writes backwards after them
+_HIDDEN = "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_INVISIBLE = re.compile(f"[{_HIDDEN}\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f]")
 
 
 class Node(NamedTuple):
@@ -61,7 +63,7 @@ class Line(NamedTuple):
 
 
 def draw(nodes: Sequence[Node], width: int, more: int = 0) -> list[Line]:
-    """The lines of the tree, without line ends, each at most ``width`` cells wide (or 32, where that is more).
+    """The lines of the tree, without line ends (pure): each at most ``width`` cells wide (or 32, where that is more).
 
     Children come after their parent's leaves, in the order of their start. A node whose parent is not among the nodes
     is a root. Control characters and terminal sequences are removed; what is cut ends in ``…``.
@@ -125,29 +127,30 @@ def _duration(nanoseconds: int) -> str:
 
 def _clean(text: str) -> str:
     """One line of visible text, in which neither the terminal nor an encoder finds anything to act upon."""
-    text = " ".join(_ANSI.sub("", text).split())
-    if text.isascii() and text.isprintable():
-        return text
-    kinds = ((character, unicodedata.category(character)) for character in text)
-    return "".join("\ufffd" if kind == "Cs" else character for character, kind in kinds if kind not in ("Cc", "Cf"))
+    return _INVISIBLE.sub("", " ".join(_ANSI.sub("", text).split())).encode("utf-8", "replace").decode("utf-8")
+
+
+@lru_cache(4096)
+def _cell(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _cells(text: str) -> int:
-    """The cells that a terminal takes for the text: none for a mark that combines, two for a wide character."""
-    if text.isascii():
-        return len(text)
-    marks = sum(unicodedata.category(character) in ("Mn", "Me") for character in text)
-    return len(text) - marks + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) if text.isascii() else sum(map(_cell, text))
 
 
 def _cut(text: str, cells: int) -> str:
-    if _cells(text) <= cells:
+    if text.isascii() and len(text) <= cells:
         return text
-    kept = 0
-    for index, character in enumerate(text):
-        kept += _cells(character)
-        if kept >= cells:
-            return text[:index] + "…"
+    taken = end = 0
+    for index, character in enumerate(text, 1):
+        taken += _cell(character)
+        if taken > cells:
+            return text[:end] + "…"
+        if taken < cells:
+            end = index
     return text
 
 
@@ -156,7 +159,7 @@ class _Run:
         self.ids = {root}  # the spans whose children belong to the run
         self.open = {root}  # those that become nodes when they end
         self.nodes: list[Node] = []
-        self.more = 0
+        self.started = 1
 
 
 class TreeSpanProcessor(SpanProcessor):
@@ -165,8 +168,7 @@ class TreeSpanProcessor(SpanProcessor):
     A run is a span of our scope named ``pipeline:``, ``job:`` or ``submit:`` that does not lie below another one; to it
     belong the spans below it, of any scope. At most 2,000 spans of a run are kept and the others counted, and at most
     64 open runs: then the oldest is forgotten. Colours only where the output is a terminal and rich can be imported.
-
-    ``on_start`` and ``on_end`` never raise. Only the end of a run writes, without the lock that other spans need.
+    Nothing raises into the host. Only the end of a run writes, without the lock that other spans need.
 
     Args:
         scope: the name of our instrumentation scope.
@@ -206,7 +208,7 @@ class TreeSpanProcessor(SpanProcessor):
                     run = self._end(span)
                 if run is not None:
                     stream = self._stream or sys.stderr
-                    lines = draw(run.nodes, self._width or _width(stream), run.more)
+                    lines = draw(run.nodes, self._width or _width(stream), run.started - _MAX_SPANS)
                     with self._drawing:
                         _print(lines, stream)
 
@@ -216,52 +218,52 @@ class TreeSpanProcessor(SpanProcessor):
         with self._lock:
             self._runs.clear()
 
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing waits: a run is written as it ends."""
+        return True
+
     def _is_run(self, span: ReadableSpan) -> bool:
         scope = span.instrumentation_scope
         return scope is not None and scope.name == self._scope and span.name.startswith(_RUNS)
 
-    def _find(self, trace_id: int, span_id: int) -> _Run | None:
-        runs = (run for (trace, _), run in self._runs.items() if trace == trace_id)
-        return next((run for run in runs if span_id in run.ids), None)
+    def _find(self, context: SpanContext | None) -> _Run | None:
+        for (trace_id, _), run in self._runs.items():
+            if context and context.trace_id == trace_id and context.span_id in run.ids:
+                return run
+        return None
 
     def _add(self, span: Span) -> None:
-        trace_id, span_id = _ids(span)
-        run = self._find(trace_id, span.parent.span_id) if span.parent else None
+        context = span.get_span_context()
+        span_id, run = context.span_id, self._find(span.parent)
         if run is None:
             if self._is_run(span):
                 while len(self._runs) >= _MAX_RUNS:
                     del self._runs[next(iter(self._runs))]
-                self._runs[trace_id, span_id] = _Run(span_id)
-        else:
-            if len(run.open) + len(run.nodes) < _MAX_SPANS:
-                run.open.add(span_id)
-            else:
-                run.more += 1
-            # A span beyond the bound is known while it is open, so that those below it are counted too.
-            if len(run.ids) < 2 * _MAX_SPANS:
-                run.ids.add(span_id)
+                self._runs[context.trace_id, span_id] = _Run(span_id)
+            return
+        if run.started < _MAX_SPANS:
+            run.open.add(span_id)
+        run.started += 1
+        # A span beyond the bound is known while it is open, so that those below it are counted too.
+        if len(run.ids) < 2 * _MAX_SPANS:
+            run.ids.add(span_id)
 
     def _end(self, span: ReadableSpan) -> _Run | None:
-        trace_id, span_id = _ids(span)
-        run = self._find(trace_id, span_id)
-        if run is None:
+        context = span.get_span_context()
+        run = self._find(context)
+        if run is None or context is None:
             return None
-        if span_id not in run.open:
-            run.ids.discard(span_id)
+        if context.span_id not in run.open:
+            run.ids.discard(context.span_id)
             return None
-        run.open.discard(span_id)
-        run.nodes.append(_node(span, span_id))
-        return self._runs.pop((trace_id, span_id), None)
-
-
-def _ids(span: ReadableSpan) -> tuple[int, int]:
-    return (span.context.trace_id, span.context.span_id) if span.context else (0, 0)  # zero is no valid id
+        run.open.discard(context.span_id)
+        run.nodes.append(_node(span, context.span_id))
+        return self._runs.pop((context.trace_id, context.span_id), None)
 
 
 def _node(span: ReadableSpan, span_id: int) -> Node:
     attributes = span.attributes or {}
-    found = ((key, attributes.get(key)) for key in ("inputs", "outputs", "status"))
-    leaves = {key: value[:_MAX_CHARS] for key, value in found if isinstance(value, str)}
+    leaves = {key: value[:_MAX_CHARS] for key in _KEYS if isinstance(value := attributes.get(key), str)}
     state = status = leaves.pop("status", "success")
     if span.status.status_code is StatusCode.ERROR:
         state = "failed"

@@ -129,9 +129,13 @@ class _Printer:
             text = str(exc)
         except Exception:  # noqa: BLE001 - a user's __str__
             return "<unprintable>"
+        return clip(self.cut(text, _MESSAGE), 4 * _MESSAGE)
+
+    def cut(self, text: str, length: int) -> str:
+        """The beginning of a text, masked before it is cut; an exact `str`."""
         if self.redactor is not None:
-            text = self.redactor.head(text, _MESSAGE)[0]
-        return clip(str.__getitem__(text, slice(0, _MESSAGE)), 4 * _MESSAGE)
+            text = self.redactor.head(text, length)[0]
+        return str.__getitem__(text, slice(0, length))
 
     def stacktrace(self, exc: BaseException, message: str) -> str:
         text = self.chain(exc, message)
@@ -143,27 +147,29 @@ class _Printer:
         following: BaseException | None = exc
         link = ""
         while following is not None:
-            if id(following) in self.seen or not self.left or self.written > _ENOUGH:
+            if id(following) in self.seen:
+                break
+            if not self.left or self.written > _ENOUGH:
                 parts.append(f"… further exceptions are left out …\n{link}")
                 break
             self.seen.add(id(following))
             self.left -= 1
             parts.append(self.one(following, self.message(following) if message is None else message) + link)
             message = None
-            cause = _cause_of(following)
+            cause, context = _cause_of(following), _context_of(following)
             link = _CONTEXT if cause is None else _CAUSE
-            following = cause or (None if _is_suppressed(following) else _context_of(following))
+            following = cause if cause is not None else None if _is_suppressed(following) else context
         return "".join(reversed(parts))
 
     def one(self, exc: BaseException, message: str) -> str:
         kind = class_of(exc)
         trace = _traceback_of(exc)
-        text = f"Traceback (most recent call last):\n{_frames(trace)}" if trace is not None else ""
+        text = f"Traceback (most recent call last):\n{self.frames(trace)}" if trace is not None else ""
         name = _qualified(kind).removeprefix("__main__.")
-        text = f"{text}{_syntax(exc, kind)}{name}: {message}\n" if message else f"{text}{_syntax(exc, kind)}{name}\n"
+        text = f"{text}{self.syntax(exc, kind)}{f'{name}: {message}' if message else name}\n"
         notes = _dict_of(exc).get("__notes__")
         for note in islice(cast("list[object]", notes), _MAX_NOTES) if type(notes) is list else ():
-            text += f"{note[:_LINE]}\n" if type(note) is str else ""
+            text += f"{self.cut(note, _LINE)}\n" if type(note) is str else ""
         self.written += len(text)
         return text + self.group(exc, kind)
 
@@ -182,41 +188,38 @@ class _Printer:
         rest = f" … {len(members) - shown} more " if shown < len(members) else "----"
         return f"{text}  +----------------{rest}----------------\n"
 
+    def frames(self, trace: TracebackType) -> str:
+        """The first and the last frames of a traceback, with a mark where others are left out."""
+        count = 0
+        last = step = trace
+        while (step := step.tb_next) is not None and count < _MAX_FRAMES:
+            count += 1
+            if count >= _LAST_FRAMES:
+                last = cast("TracebackType", last.tb_next)
+        left_out = count + 1 - _FIRST_FRAMES - _LAST_FRAMES
+        if left_out <= 0:
+            return self.formatted(traceback.extract_tb(trace, _FIRST_FRAMES + _LAST_FRAMES))
+        first = self.formatted(traceback.extract_tb(trace, _FIRST_FRAMES))
+        return f"{first}  … {left_out} frames …\n{self.formatted(traceback.extract_tb(last, _LAST_FRAMES))}"
 
-def _frames(trace: TracebackType) -> str:
-    """The first and the last frames of a traceback, with a mark where others are left out."""
-    count = 0
-    last = step = trace
-    while (step := step.tb_next) is not None and count < _MAX_FRAMES:
-        count += 1
-        if count >= _LAST_FRAMES:
-            last = cast("TracebackType", last.tb_next)
-    left_out = count + 1 - _FIRST_FRAMES - _LAST_FRAMES
-    if left_out <= 0:
-        return _formatted(traceback.extract_tb(trace, _FIRST_FRAMES + _LAST_FRAMES))
-    first = _formatted(traceback.extract_tb(trace, _FIRST_FRAMES))
-    return f"{first}  … {left_out} frames …\n{_formatted(traceback.extract_tb(last, _LAST_FRAMES))}"
+    def formatted(self, frames: traceback.StackSummary) -> str:
+        for at, frame in enumerate(frames):
+            line = frame.line or ""
+            if max(len(frame.filename), len(frame.name), len(line)) > _LINE:
+                file, name = self.cut(frame.filename, _LINE), self.cut(frame.name, _NAME)
+                frames[at] = traceback.FrameSummary(file, frame.lineno, name, line=self.cut(line, _LINE))
+        return "".join(frames.format())
 
-
-def _formatted(frames: traceback.StackSummary) -> str:
-    for at, frame in enumerate(frames):
-        line = frame.line or ""
-        if max(len(frame.filename), len(frame.name), len(line)) > _LINE:
-            short = frame.filename[:_LINE], frame.lineno, frame.name[:_NAME]
-            frames[at] = traceback.FrameSummary(*short, line=line[:_LINE])
-    return "".join(frames.format())
-
-
-def _syntax(exc: BaseException, kind: type) -> str:
-    """Where a syntax error is: not in a frame, but in the file that did not compile."""
-    if not issubclass(kind, SyntaxError):
-        return ""
-    slots = vars(SyntaxError)
-    filename, number, line = (slots[name].__get__(exc) for name in ("filename", "lineno", "text"))
-    if type(filename) is not str or type(number) is not int:
-        return ""
-    shown = f"    {line[:_LINE].strip()}\n" if type(line) is str else ""
-    return f'  File "{filename[:_LINE]}", line {number}\n{shown}'
+    def syntax(self, exc: BaseException, kind: type) -> str:
+        """Where a syntax error is: not in a frame, but in the file that did not compile."""
+        if not issubclass(kind, SyntaxError):
+            return ""
+        slots = vars(SyntaxError)
+        filename, number, line = (slots[name].__get__(exc) for name in ("filename", "lineno", "text"))
+        if type(filename) is not str or type(number) is not int:
+            return ""
+        shown = f"    {self.cut(line, _LINE).strip()}\n" if type(line) is str else ""
+        return f'  File "{self.cut(filename, _LINE)}", line {number}\n{shown}'
 
 
 def _within(text: str) -> str:

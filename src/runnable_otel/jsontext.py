@@ -63,10 +63,9 @@ def clip(text: str, limit: int) -> str:
 def fold(text: str, limit_chars: int) -> str:
     """A text on one line: whitespace folded, control characters removed, at most that many characters.
 
-    Reads at most 16 characters for each one that it returns, so a text that begins with more white space than that
-    comes out short.
+    Reads about 8 characters for each one that it returns, so a text with more white space than that comes out short.
     """
-    head = str.__getitem__(text, slice(0, 16 * limit_chars + 1024))
+    head = str.__getitem__(text, slice(0, 8 * limit_chars + 256))
     line = _SURROGATES.sub("\ufffd", _UNPRINTABLE.sub("", " ".join(head.split())))
     return line[:limit_chars]
 

@@ -66,7 +66,7 @@ class Owner:
         with self._lock:
             if self._own is None and not self._failed and (self.wanted or activated()) and not sdk_disabled():
                 try:
-                    self._own = build(TELEMETRY.settings)
+                    self._own = build()
                 except SettingError as error:
                     self._failed = True
                     logger.error("no spans are exported: %s", error)
@@ -183,21 +183,26 @@ def _without_global_providers(config: Any) -> Generator[None, None, None]:
         config._has_set_providers = before  # noqa: SLF001
 
 
-def build(settings: Settings) -> SDKTracerProvider:
+def build() -> SDKTracerProvider:
     """A provider with our resource and the exporters that the environment names.
 
     Raises:
         SettingError: an exporter can't be made.
     """
-    from runnable_otel.resource import RunnableResourceDetector
-
-    del settings
-    resource = Resource.create().merge(RunnableResourceDetector().detect())
     made = exporters()
-    provider = SDKTracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = SDKTracerProvider(resource=resource(), shutdown_on_exit=False)
     for exporter in made:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
+
+
+def resource() -> Resource:
+    """The resource of what we send: what the environment and its detectors say wins over what we found."""
+    from runnable_otel.resource import RunnableResourceDetector
+
+    found, named = RunnableResourceDetector().detect(), Resource.create()
+    unnamed = str(named.attributes.get("service.name", "")).startswith("unknown_service")
+    return named.merge(found) if unnamed else found.merge(named)
 
 
 OWNER = Owner()

@@ -51,6 +51,15 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"redact pattern {pattern!r} is not a regular expression: {error}") from error
 
 
+def _without_end(masked: str, read_ahead: int) -> str:
+    """A masked text without what was read ahead: masks may have moved that to where it would be shown."""
+    drop, need = 0, read_ahead
+    while need > drop:  # a mask is up to 9 characters longer than what it stands for
+        drop = need
+        need = read_ahead + 9 * masked.count(MASK, max(0, len(masked) - drop - len(MASK)))
+    return masked[: max(0, len(masked) - drop)]
+
+
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class Redactor:
     """Masks secrets as `[redacted]`. Immutable, so safe to share between threads.
@@ -129,7 +138,11 @@ class Redactor:
         if "://" in text or "eyJ" in text:
             text = str.__getitem__(value, slice(0, size + _FAR_REACH))
         masked = self.text(text)
-        return masked, masked is not text, str.__len__(value) > len(text)
+        more = str.__len__(value) > len(text)
+        changed = masked is not text
+        if more and changed and not masked.endswith(MASK):
+            masked = _without_end(masked, len(text) - size)
+        return masked, changed, more
 
     def _without_literals(self, value: str) -> str:
         for head, length in self._literals:

@@ -66,7 +66,8 @@ _ANY_NAMED: Final = re.compile(  # for further patterns of the user's, which may
     r"(?:^|(?<=[^\w.-]))[\w.-]{1,64}(?:(?:\\{0,4}[\"'`])?\]?[ \t]*(?::=|=>|==?|:)[ \t]*|(?P<flag>[ \t]+))"
 )
 _VALUE: Final = re.compile(
-    r"[bfru]{0,2}(?P<q>\\{0,4}(?:\"\"\"|'''|[\"'`]))(?P<quoted>(?:(?!(?P=q))(?:\\.|[^\\\n]))+)"
+    # A quote, escaped or not, single or triple; it closes where it stands again without a further backslash.
+    r"[bfru]{0,2}(?P<q>(?P<b>\\{0,4})[\"'`](?:(?P=b)[\"'`](?P=b)[\"'`])?)(?P<quoted>(?:(?!(?<!\\)(?P=q))[^\n])+)"
     r"|(?P<group>[\[{(][^\]})\n]*[\]})]?)"
     r"|(?P<bare>(?:(?:bearer|basic|digest|negotiate|token|apikey)[ \t]+)?[^\s\"'`&]*[^\s\"'`&,;:.)}\]>])"
 )
@@ -137,13 +138,13 @@ def _assigned(text: str, low: str, pattern: re.Pattern[str], is_secret: Callable
         if value is None:
             continue
         group = value.lastgroup or 0
-        if value[group] not in _PLAIN_WORDS and value[group] != MASK:
+        if value[group].partition("[")[0] not in _PLAIN_WORDS and value[group] != MASK:
             yield value.span(group)
         at = value.end()
 
 
 def _groups(pattern: re.Pattern[str], text: str) -> _Spans:
-    return (match.span(1) for match in pattern.finditer(text))
+    return (match.span(1) for match in pattern.finditer(text) if match[1] != MASK)
 
 
 def _whole(pattern: re.Pattern[str], text: str) -> _Spans:

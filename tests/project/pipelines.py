@@ -345,6 +345,16 @@ def mocked():
     )
 
 
+def argo():
+    pipeline, _ = python()
+    return run(pipeline, configuration_file="argo.yaml")
+
+
+def pool_fails():
+    pipeline, _ = parallel_fails()
+    return run(pipeline, configuration_file="pool.yaml")
+
+
 def exits():
     def leave():
         sys.exit(7)

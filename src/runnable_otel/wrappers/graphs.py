@@ -18,8 +18,20 @@ def _composite(node: Any, args: Args, kwargs: Kwargs) -> NodeScope:
 
 
 def composite(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    with _composite(instance, args, kwargs) or nullcontext():
-        return wrapped(*args, **kwargs)
+    with _composite(instance, args, kwargs) or nullcontext() as scope:
+        result = wrapped(*args, **kwargs)
+        _judge(scope, instance, args, kwargs)
+        return result
+
+
+@harmless
+def _judge(scope: NodeScope | None, node: Any, args: Args, kwargs: Kwargs) -> None:
+    """Branches that ran in processes of a pool have told nobody how they ended: the run log knows."""
+    context = node._context  # noqa: SLF001 - runnable's own word for its run
+    if scope is None or not getattr(context.pipeline_executor, "enable_parallel", False):
+        return
+    name = node._get_step_log_name(argument(args, kwargs, 0, "iter_variable"))  # noqa: SLF001
+    scope.failed |= context.run_log_store.get_step_log(name, context.run_id).status == "FAIL"
 
 
 async def composite_async(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
