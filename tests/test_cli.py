@@ -61,20 +61,22 @@ def test_version(tmp_path: Path) -> None:
 
 def test_help(tmp_path: Path) -> None:
     """`--help` lists every command with what it does; without a command it goes to standard error, as a mistake."""
-    done = run(tmp_path, "--help")
+    done = run(tmp_path, "--help", COLUMNS="80")
     assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
     for name, command in COMMANDS.items():
         assert f"  {name}" in done.stdout
         assert command.summary in done.stdout
-    nothing = run(tmp_path)
+    nothing = run(tmp_path, COLUMNS="80")
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (2, "", done.stdout)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command(tmp_path: Path, name: str) -> None:
-    """Each command of the table has a help of its own."""
-    done = run(tmp_path, name, "--help")
+    """Each command of the table has a help of its own, for a terminal of 80 columns."""
+    done = run(tmp_path, name, "--help", COLUMNS="80")
     assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert done.stdout.startswith(f"usage: runnable-otel {name}")
 
 

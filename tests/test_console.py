@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags, set_span_in_context
 
-from runnable_otel.console import Line, Node, TreeSpanProcessor, draw
+from runnable_otel.console import Line, Node, TreeSpanProcessor, draw, label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -826,3 +826,18 @@ def test_a_processor_is_not_kept_alive() -> None:
     alive = weakref.ref(TreeSpanProcessor())
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "shown"),
+    [
+        ("branch:region", {"runnable.map.region": "north"}, "branch:region = north"),
+        ("branch:inner", {"runnable.map.outer": 1, "runnable.map.inner": 2}, "branch:inner = 2"),
+        ("branch:round", {"runnable.branch.name": "again.3"}, "branch:round 3"),
+        ("branch:left", {"runnable.branch.name": "both.left"}, "branch:left"),
+        ("task:tasks.work", {"runnable.map.region": "north"}, "task:tasks.work"),
+    ],
+)
+def test_label(name: str, attributes: dict[str, object], shown: str) -> None:
+    """Items of a map and rounds of a loop can be told apart in the tree."""
+    assert label(name, attributes) == shown

@@ -124,6 +124,25 @@ def test_an_event_that_calls_itself_ours(project: Project, receiver: Receiver) -
     assert completed[0] == {"type": "task_completed", "name": "mine"}
 
 
+def test_custom_events_at_a_sink(project: Project) -> None:
+    """At a sink a task's own event is bounded and redacted, and says where it comes from; an imposter is `custom`."""
+    project.pipeline("async_imposter", RUNNABLE_OTEL_SINKS="file:e.jsonl")
+    events = [json.loads(line) for line in (project.folder / "e.jsonl").read_text().splitlines()]
+    assert [event["type"] for event in events] == [
+        "pipeline_started",
+        "task_started",
+        "custom",
+        "done",
+        "task_completed",
+        "pipeline_completed",
+    ]
+    imposter, done = events[2], events[3]
+    assert imposter["data"] == {"type": "task_completed", "name": "mine"}
+    assert done["value"] == 1
+    assert done["runnable"]["span_id"] == imposter["runnable"]["span_id"] == events[1]["span_id"]
+    assert len({event["uid"] for event in events}) == 6
+
+
 def test_full_queue(project: Project, receiver: Receiver) -> None:
     """A queue that is full costs the task nothing; what it did not take is counted and said once."""
     done = project.pipeline("python", QUEUE="1", QUEUE_SIZE="2", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)

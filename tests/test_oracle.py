@@ -310,6 +310,16 @@ def test_secrets_of_the_secrets_manager(project: Project, receiver: Receiver) ->
     assert any("runnable.redacted" in span.attributes for span in receiver.spans)
 
 
+def test_secrets_in_commands_and_map_items(project: Project, receiver: Receiver) -> None:
+    """A secret in a shell command or a map's item is in no name, attribute or event."""
+    project.pipeline(
+        "secret_names", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_SINKS="file:events.jsonl"
+    )
+    said = repr(receiver.spans) + (project.folder / "events.jsonl").read_text()
+    assert "AKIAIOSFODNN7EXAMPLE" not in said
+    assert said.count("[redacted]") > 5
+
+
 def test_exit_within_a_task(project: Project, receiver: Receiver) -> None:
     """`sys.exit` in a task keeps its exit code; what was running is cancelled, not failed."""
     done = project.pipeline("exits", check=False, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # nothing is imported that an import of this package need not
     from typing import Any
 
     from runnable_otel.events import Event
+    from runnable_otel.inapp import run_pipeline, sse_response
     from runnable_otel.instrumentor import RunnableInstrumentor
     from runnable_otel.processor import RunnableSpanProcessor
     from runnable_otel.provider import configure
@@ -29,7 +30,9 @@ __all__ = [
     "Sink",
     "__version__",
     "configure",
+    "run_pipeline",
     "set_stream_queue",
+    "sse_response",
 ]
 
 _HOMES = {
@@ -40,7 +43,9 @@ _HOMES = {
     "SettingError": "settings",
     "Sink": "sinks",
     "configure": "provider",
+    "run_pipeline": "inapp",
     "set_stream_queue": "queues",
+    "sse_response": "inapp",
 }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from runnable_otel.budget import CUT_MEMBER, Writer
 from runnable_otel.foreign import OBJECT, class_of
 from runnable_otel.jsontext import clip, fitting, fold, whole_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runnable_otel.redact import Redactor
 
@@ -49,14 +50,18 @@ def capture(
         mode: `values`, or `keys` for names and type names only, or `none` for `{}`.
     """
     try:
-        if mode == "none":
+        if mode == "values":
+            kind = class_of(values)
+            text = whole_dict(values, limit, 0, redactor) if kind is dict or issubclass(kind, dict) else None
+            if text is not None and (len(text) <= limit if text.isascii() else fitting(text, limit)):
+                return _captured((text, False, False))
+        elif mode == "none":
             return Captured("{}", False, False)
-        kind = class_of(values)
-        if mode == "values" and (kind is dict or issubclass(kind, dict)):
-            text = fitting(whole_dict(values, limit, 0, redactor), limit)
-            if text is not None:
-                return Captured(text, False, False)
         writer = Writer(redactor)
         return Captured(writer.outermost(values, limit, mode == "keys"), writer.cut, writer.masked)
     except Exception:  # noqa: BLE001 - the host comes first: a dict that another thread changes, memory that is out
         return Captured(f"{{{CUT_MEMBER}}}", True, False)
+
+
+# A third of the cost of a small value is the constructor that `NamedTuple` writes.
+_captured = cast("Callable[[tuple[str, bool, bool]], Captured]", partial(vars(tuple)["__new__"], Captured))

@@ -52,7 +52,7 @@ def _parser() -> Parser:
     table = "\n".join(f"  {name.ljust(width)}  {command.summary}" for name, command in COMMANDS.items())
     parser = Parser(
         usage=f"{PROGRAM} COMMAND ...",
-        description="One exact OpenTelemetry trace, and a live event stream, of every runnable pipeline.",
+        description="One exact OpenTelemetry trace, and live events, of every runnable pipeline.",
         epilog=f"commands:\n{table}\n\n{PROGRAM} COMMAND --help says more about one of them.",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

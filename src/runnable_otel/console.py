@@ -16,13 +16,13 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
     from opentelemetry.trace import SpanContext
 
-__all__ = ["Line", "Node", "TreeSpanProcessor", "draw"]
+__all__ = ["Line", "Node", "TreeSpanProcessor", "draw", "label"]
 
 _MAX_SPANS: Final = 2_000  # of a run
 _MAX_RUNS: Final = 64
@@ -261,6 +261,17 @@ class TreeSpanProcessor(SpanProcessor):
         return self._runs.pop((context.trace_id, context.span_id), None)
 
 
+def label(name: str, attributes: Mapping[str, object]) -> str:
+    """What a span is called in the tree: all items of a map have one name, so the item stands behind it."""
+    if name.startswith("branch:"):
+        items = [value for key, value in attributes.items() if key.startswith("runnable.map.")]
+        if items:
+            return f"{name} = {items[-1]}"
+        if name == "branch:round":
+            return f"{name} {str(attributes.get('runnable.branch.name', '')).rpartition('.')[2]}"
+    return name
+
+
 def _node(span: ReadableSpan, span_id: int) -> Node:
     attributes = span.attributes or {}
     leaves = {key: value[:_MAX_CHARS] for key in _KEYS if isinstance(value := attributes.get(key), str)}
@@ -272,7 +283,15 @@ def _node(span: ReadableSpan, span_id: int) -> Node:
         leaves["status"] = status
     parent = span.parent.span_id if span.parent else None
     start = span.start_time or 0
-    return Node(span_id, parent, span.name[:_MAX_CHARS], start, span.end_time or start, state, (*leaves.items(),))
+    return Node(
+        span_id,
+        parent,
+        label(span.name, attributes)[:_MAX_CHARS],
+        start,
+        span.end_time or start,
+        state,
+        (*leaves.items(),),
+    )
 
 
 def _width(stream: TextIO) -> int:

@@ -18,6 +18,7 @@ from opentelemetry import trace
 from runnable_otel import spans
 from runnable_otel.capture import OBJECT, capture, clip
 from runnable_otel.naming import run_name
+from runnable_otel.redact import Redactor
 from runnable_otel.scopes import RunScope, Scope, current, harmless
 from runnable_otel.spans import Step
 from runnable_otel.task_scope import TaskScope
@@ -65,7 +66,8 @@ class Facade:
         # runnable cuts a shell command before it gets here; the executable has the whole of it.
         command = getattr(known[1], "command", None) if known else None
         command = command if isinstance(command, str) else str(attributes.get("task_name", ""))
-        name = spans.task_name(task_type, command)
+        # A command may hold a secret. Beyond what is shown, enough is looked at that no cut can hide its nature.
+        name = spans.task_name(task_type, _redactor(self.telemetry).text(command[:4096]))
         return TaskScope(self.telemetry, known[0] if known else None, name, task_type, command)
 
     def _run(self, kind: str) -> RunScope:
@@ -123,15 +125,19 @@ def task_event(telemetry: Telemetry, original: Callable[[dict[str, Any]], None],
         original(event)
     elif scope.own_event_follows:
         scope.own_event_follows = False
-    elif scope.queue is not None:
-        telemetry.hub.put(event, scope.queue)
+    else:
+        if scope.queue is not None:
+            telemetry.hub.put(event, scope.queue)
+        scope.say(event)
 
 
 def user_span(telemetry: Telemetry, template: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
     """A span of the user's own, made by `logfire_api.span` where logfire is not installed."""
-    captured = capture(attributes, telemetry.settings.max_value_bytes, redactor=telemetry.redactor)
+    redactor = _redactor(telemetry)
+    captured = capture(attributes, telemetry.settings.max_value_bytes, redactor=redactor)
     extra = {"logfire.json": captured.text} if attributes else {}
-    name = spans.span_name("", template).lstrip(":")
+    template = redactor.text(template[:4096])
+    name = spans.text(template, 128)
     tracer = telemetry.tracing.tracer()
     return tracer.start_as_current_span(name, attributes={"logfire.msg_template": clip(template, 256), **extra})
 
@@ -142,20 +148,26 @@ def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
     def span(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del instance
         scope: Scope | None = current.get()
-        if scope is None or not args:
+        if scope is None or not args or not isinstance(args[0], str):
             return wrapped(*args, **kwargs)
         public = {name: value for name, value in kwargs.items() if not name.startswith("_")}
-        opened = harmless(user_span)(telemetry, str(args[0]), public)
+        opened = harmless(user_span)(telemetry, args[0], public)
         return opened or wrapped(*args, **kwargs)
 
     def message(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del instance
-        if current.get() is not None and args:
-            harmless(_user_message)(str(args[0]))
+        if current.get() is not None and args and isinstance(args[0], str):
+            harmless(_user_message)(telemetry, args[0])
         return wrapped(*args, **kwargs)
 
     return {"span": span, **dict.fromkeys(_LEVELS, message)}
 
 
-def _user_message(template: str) -> None:
-    trace.get_current_span().add_event(clip(template, 256))
+def _user_message(telemetry: Telemetry, template: str) -> None:
+    trace.get_current_span().add_event(clip(_redactor(telemetry).text(template[:4096]), 256))
+
+
+def _redactor(telemetry: Telemetry) -> Redactor:
+    """That of the run, which knows the secrets that its tasks were given; else the general one."""
+    scope = current.get()
+    return telemetry.redactor if scope is None else scope.redactor

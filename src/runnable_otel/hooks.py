@@ -24,7 +24,7 @@ import wrapt
 from runnable_otel import _startup
 from runnable_otel.facade import Facade, shim_methods
 from runnable_otel.patches import Patches
-from runnable_otel.settings import SettingError, Settings, disabled_by_opentelemetry
+from runnable_otel.settings import SettingError, Settings, activated, disabled_by_opentelemetry
 from runnable_otel.sinks import Sink, open_sink
 from runnable_otel.subprocesses import SubprocessProxy
 from runnable_otel.telemetry import TELEMETRY
@@ -96,9 +96,7 @@ class _Sinks:
 
     def close(self) -> None:
         sinks, self._open = self._open, []
-        TELEMETRY.hub.remove(sinks)
-        for sink in sinks:
-            sink.close()
+        TELEMETRY.hub.remove(sinks, TELEMETRY.settings.exit_timeout)
 
 
 _SINKS = _Sinks()
@@ -191,6 +189,7 @@ HOOKS = _Hooks()
 
 def around_import(*, activate: bool) -> AbstractContextManager[Any]:
     """What the import of runnable happens in; with `activate`, as of way in 2, it is instrumented first."""
+    activate = activate and activated()
     HOOKS.set_aside = True  # runnable's module exists already, but nothing of it has run
     off_by_mistake = activate and not switch_on() and not _readable()
     return setting_aside() if HOOKS.is_on or off_by_mistake else nullcontext()

@@ -33,7 +33,6 @@ _CUT_BYTES: Final = 5
 _MEMBER: Final = 7  # the least that a member and its separator take
 _INT_BITS: Final = 2048  # 617 digits: written in microseconds, and within any sys.set_int_max_str_digits
 _NOT_FINITE: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JavaScript writes them
-_MAX_FLOAT: Final = 1.7976931348623157e308
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED: Final = re.compile(r"(?:[^\\]|\\u[0-9a-f]{4}|\\[^u])*")  # as far as the escapes are complete
 # ANSI sequences (ECMA-48 section 5.4), control characters, and those that reorder a line (Unicode annex 9).
@@ -92,28 +91,25 @@ def fitting(text: str | None, room: int) -> str | None:
 
 
 def whole(value: Any, room: int, depth: int, redactor: Redactor | None) -> str | None:
-    """JSON of a plain value that needs neither cut nor mask, in at most `room` characters (not bytes); else None.
+    """JSON of a plain value that needs neither cut nor mask; None when it does, or once it is over `room` characters.
 
-    Containers are plain down to `DEPTH`: to ask for no container pass a greater depth.
+    Containers are plain down to `DEPTH`: to ask for none pass a greater depth. A single number may be over `room`.
     """
     kind = class_of(value)
     if kind is str:
         if len(value) > room or (redactor is not None and redactor.text(value) is not value):
             return None
         return encode_basestring(value)
-    if kind is int and value.bit_length() <= _INT_BITS:
-        text = int.__repr__(value)
-    elif kind is float and -_MAX_FLOAT <= value <= _MAX_FLOAT:
-        text = float.__repr__(value)
-    elif value is None or kind is bool:
+    if kind is int and -1000 < value < 1000:  # three digits are no secret
+        return int.__repr__(value)
+    if value is None or kind is bool:
         return "null" if value is None else "true" if value else "false"
-    elif depth > DEPTH or (kind is not dict and kind is not list and kind is not tuple) or len(value) > BREADTH:
+    if (kind is int and value.bit_length() <= _INT_BITS) or (kind is float and value - value == 0):
+        text = kind.__repr__(value)
+        return text if redactor is None or redactor.text(text) is text else None
+    if depth > DEPTH or (kind is not dict and kind is not list and kind is not tuple) or len(value) > BREADTH:
         return None
-    else:
-        return (whole_dict if kind is dict else _whole_list)(value, room, depth, redactor)
-    if len(text) > 3 and redactor is not None and redactor.text(text) is not text:
-        return None
-    return text
+    return (whole_dict if kind is dict else _whole_list)(value, room, depth, redactor)
 
 
 def whole_dict(values: object, room: int, depth: int, redactor: Redactor | None) -> str | None:

@@ -35,8 +35,10 @@ class RunnableSpanProcessor(SpanProcessor):
         switch_on()
 
     def shutdown(self) -> None:
-        """Close the sinks of this processor; may be called twice."""
+        """Close the sinks of this processor, in `RUNNABLE_OTEL_EXIT_TIMEOUT` seconds; may be called twice."""
         sinks, self._sinks = self._sinks, ()
-        TELEMETRY.hub.remove(sinks)
-        for sink in sinks:
-            sink.close()
+        TELEMETRY.hub.remove(sinks, TELEMETRY.settings.exit_timeout)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Wait until the sinks have each event so far, at most `timeout_millis`; whether they have."""
+        return TELEMETRY.hub.flush(timeout_millis / 1000)

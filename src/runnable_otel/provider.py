@@ -12,8 +12,9 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,6 +85,9 @@ class Owner:
             if inner in self._prepared:
                 return
             self._prepared.add(inner)
+            # What is registered last runs first: ahead of the SDK's own handler for this provider, which may take long.
+            atexit.unregister(self.finish)
+            atexit.register(self.finish)
             if TELEMETRY.settings.console:
                 from runnable_otel.console import TreeSpanProcessor
 
@@ -139,21 +143,24 @@ class Owner:
             )
 
     def finish(self) -> None:
-        """The end of the process: flush, and hold it no longer than the setting allows."""
-        own = self._own
-        if own is not None:
-            _bounded(own.shutdown, TELEMETRY.settings.exit_timeout)
+        """The end of the process: spans and events leave side by side, held no longer than the setting allows."""
+        seconds = TELEMETRY.settings.exit_timeout
+        end = time.monotonic() + seconds
+        spans = None if self._own is None else _in_background(self._own.shutdown)
+        TELEMETRY.hub.close(seconds)
+        if spans is not None:
+            spans.join(max(0.0, end - time.monotonic()))
 
 
-def _bounded(function: Any, seconds: float) -> None:
-    """Run a function on a daemon thread and wait for it at most so long."""
+def _in_background(function: Callable[[], object]) -> threading.Thread | None:
+    """Run a function on a daemon thread; None where it has run already."""
     try:
         thread = threading.Thread(target=function, name="runnable-otel-exit", daemon=True)
         thread.start()
     except RuntimeError:  # the interpreter is past the point where threads start
         function()
-    else:
-        thread.join(seconds)
+        return None
+    return thread
 
 
 @contextmanager

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from argparse import REMAINDER, Namespace
 from contextlib import suppress
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -22,7 +20,8 @@ SITE: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_site")
 """The folder of our sitecustomize.py."""
 
 _EPILOG = """\
-Where no option and no variable asks for telemetry, the run is drawn as a tree on the terminal (--console).
+Where no option and no variable asks for telemetry, the run is drawn as a tree
+on the terminal (--console).
 
 examples:
   runnable-otel run -- python pipeline.py
@@ -89,18 +88,25 @@ def check(options: Namespace) -> None:
         raise SettingError("--endpoint", options.endpoint, "a URL such as http://localhost:4317")
     if options.protocol not in (None, "grpc", "http/protobuf"):
         raise SettingError("--protocol", options.protocol, "grpc or http/protobuf")
+    for url in options.sink:
+        _check_sink(url)
+
+
+def _check_sink(url: str) -> None:
+    # Imported here: it takes several times as long as all else that `run` does.
+    from importlib.metadata import entry_points
+
     from runnable_otel.sinks import BUILT_IN, GROUP
 
+    try:
+        Settings.read({}, sinks=[url])
+    except SettingError as error:
+        raise SettingError("--sink", url, error.allowed) from None
     known = sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
-    for url in options.sink:
-        try:
-            Settings.read({}, sinks=[url])
-        except SettingError as error:
-            raise SettingError("--sink", url, error.allowed) from None
-        if url.partition(":")[0].lower() not in known:
-            raise SettingError("--sink", url, f"a URL of one of {', '.join(f'{scheme}:' for scheme in known)}")
-        if "," in url:
-            raise SettingError("--sink", url, "a URL without a comma, which separates URLs in RUNNABLE_OTEL_SINKS")
+    if url.partition(":")[0].lower() not in known:
+        raise SettingError("--sink", url, f"a URL of one of {', '.join(f'{scheme}:' for scheme in known)}")
+    if "," in url:
+        raise SettingError("--sink", url, "a URL without a comma, which separates URLs in RUNNABLE_OTEL_SINKS")
 
 
 def _is_url(text: str) -> bool:
@@ -152,12 +158,10 @@ def _become(command: list[str], environ: dict[str, str]) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         os.execvpe(command[0], command, environ)  # noqa: S606 - the user's own command
-    return _wait(subprocess.Popen(command, env=environ))  # noqa: S603 - the user's own command
+    import subprocess
 
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The process's exit code; Ctrl-C is the process's to answer."""
+    process = subprocess.Popen(command, env=environ)  # noqa: S603 - the user's own command
     while process.poll() is None:
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the command's to answer
             process.wait()
     return process.returncode

@@ -163,7 +163,8 @@ def sdk_disabled(environ: Mapping[str, str] | None = None) -> bool:
 def activated(environ: Mapping[str, str] | None = None) -> bool:
     """Whether a variable is set that switches a plain run on (way in 2 of the README)."""
     environ = os.environ if environ is None else environ
-    return any(environ.get(variable) for variable in ACTIVATING)
+    asked = any(environ.get(variable) for variable in ACTIVATING if variable != "RUNNABLE_TELEMETRY_CONSOLE")
+    return asked or _lenient_flag("", environ.get("RUNNABLE_TELEMETRY_CONSOLE", ""))
 
 
 ACTIVATING = (

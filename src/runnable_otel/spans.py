@@ -10,14 +10,17 @@ from types import MappingProxyType
 from typing import Any
 
 from runnable_otel import semconv
-from runnable_otel.capture import Captured, fold
+from runnable_otel.capture import Captured, capture, fold
 from runnable_otel.errors import Failure
-from runnable_otel.events import Event, host, rfc3339
+from runnable_otel.events import CUSTOM, OURS, Event, host, new_uid, rfc3339
+from runnable_otel.redact import Redactor
+from runnable_otel.secret_texts import MASK
 from runnable_otel.tracing import Ids
 
 _NAME_LIMIT = 128
 _SHELL_NAME_LIMIT = 100
 _TEXT_LIMIT = 1024
+_CUSTOM_LIMIT = 60 * 1024  # of the 64 KiB that an event may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Step:
         short: the name that the user gave the step.
         branch: resolved dotted name of the branch that it is in; empty at the top.
         attempt: 1 for the first.
-        maps: variable and value of each enclosing map, outermost first.
+        maps: variable and value of each enclosing map, outermost first, as they are.
+        map_attributes: the same as `runnable.map.{variable}`, bounded and redacted.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Step:
     branch: str = ""
     attempt: int = 1
     maps: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    map_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def span_name(kind: str, name: str) -> str:
@@ -57,12 +62,14 @@ def text(value: object, limit: int = _TEXT_LIMIT) -> str:
     return fold(shown, limit)
 
 
-def map_attributes(maps: Mapping[str, Any]) -> dict[str, Any]:
+def map_attributes(maps: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
     """`runnable.map.{variable}` for each enclosing map: numbers and flags as they are, all else as bounded text."""
     attributes: dict[str, Any] = {}
     for variable, value in maps.items():
         plain = isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
-        attributes[semconv.MAP_PREFIX + text(variable, _NAME_LIMIT)] = value if plain else text(value, _NAME_LIMIT)
+        shown = value if plain else text(redactor.text(value if isinstance(value, str) else str(value)), _NAME_LIMIT)
+        name = semconv.MAP_PREFIX + text(variable, _NAME_LIMIT)
+        attributes[name] = MASK if redactor.key(variable) else shown
     return attributes
 
 
@@ -75,7 +82,7 @@ def step_attributes(run_id: str, step: Step | None) -> dict[str, Any]:
         attributes[semconv.STEP_NAME] = text(step.name)
         if step.branch:
             attributes[semconv.BRANCH_NAME] = text(step.branch)
-        attributes.update(map_attributes(step.maps))
+        attributes.update(step.map_attributes)
     return attributes
 
 
@@ -146,6 +153,20 @@ class Origin:
     def uid(self, edge: str) -> str:
         """`{trace_id}:{span_id}:{edge}`, edge being `start` or `end`."""
         return f"{self._name}:{edge}"
+
+
+def custom_event(item: Mapping[str, Any], origin: Origin, time_ns: int, redactor: Redactor) -> Event:
+    """A task's own event as it leaves the process: bounded, redacted, with where it comes from under `runnable`.
+
+    One whose type is one of ours becomes `custom` with the original under `data`: nobody takes it for ours.
+    """
+    shown: dict[str, Any] = json.loads(capture(item, _CUSTOM_LIMIT, redactor=redactor).text)
+    kind = item.get("type")
+    where = origin.fields(rfc3339(time_ns))
+    if not isinstance(kind, str) or kind in OURS or len(kind) > _NAME_LIMIT:
+        return Event(CUSTOM, new_uid(), MappingProxyType({"data": shown, "runnable": where}))
+    fields = {name: value for name, value in shown.items() if name not in ("type", "uid", "runnable")}
+    return Event(text(kind), new_uid(), MappingProxyType({**fields, "runnable": where}))
 
 
 def json_object(captured: Captured | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,7 +16,7 @@ from runnable_otel.capture import Captured
 from runnable_otel.errors import Failure
 from runnable_otel.events import TASK_COMPLETED, TASK_ERROR, TASK_STARTED
 from runnable_otel.propagation import context_from_environment
-from runnable_otel.scopes import Scope, is_cancellation
+from runnable_otel.scopes import Scope, harmless, is_cancellation
 from runnable_otel.spans import Origin, Step
 from runnable_otel.telemetry import Telemetry
 
@@ -37,7 +38,8 @@ class TaskScope(Scope):
         self.announced = False
         self.own_event_follows = False
         self.user_metrics: Mapping[str, object] = {}
-        self.queue = telemetry.queue() or (self.run.queue if self.run else None)
+        queue = telemetry.queue()
+        self.queue = self.run.queue if queue is None and self.run else queue
 
     @property
     def run_id(self) -> str:
@@ -99,6 +101,12 @@ class TaskScope(Scope):
         self.user_metrics = metrics
         if outputs:
             self.outputs = self.capture(outputs)
+
+    @harmless
+    def say(self, item: Mapping[str, Any]) -> None:
+        """An event of the task's own goes on to the sinks."""
+        if self.telemetry.hub.sinks:
+            self.telemetry.hub.emit(spans.custom_event(item, self.origin, time.time_ns(), self.redactor))
 
     def swallowed(self, exc: BaseException) -> None:
         """runnable catches this exception; the first one, which is the innermost, is the cause."""

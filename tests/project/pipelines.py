@@ -345,6 +345,18 @@ def mocked():
     )
 
 
+def secret_names():
+    branch = Pipeline(steps=[ShellTask(name="say", command="true --key AKIAIOSFODNN7EXAMPLE")])
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="keys", function=tasks.keys, returns=["items"]),
+                Map(name="each", branch=branch, iterate_on="items", iterate_as="item"),
+            ]
+        )
+    )
+
+
 def argo():
     pipeline, _ = python()
     return run(pipeline, configuration_file="argo.yaml")

@@ -50,6 +50,10 @@ def chunks() -> list[int]:
     return [1, 2, 3]
 
 
+def keys() -> list[str]:
+    return ["AKIAIOSFODNN7EXAMPLE"]
+
+
 def work(chunk: int) -> int:
     return chunk * 10
 

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
@@ -35,6 +36,22 @@ class Received:
     @property
     def kind(self) -> str:
         return self.name.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class ReceivedLog:
+    """One log record as it came over the wire."""
+
+    name: str
+    body: Any
+    trace: str
+    span: str
+    time: int
+    severity: int
+    scope: str
+    attributes: dict[str, Any]
+    resource: dict[str, Any] = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
 
 
 def value(any_value: Any) -> Any:
@@ -75,11 +92,33 @@ def spans_of(request: Any) -> list[Received]:
     ]
 
 
+def logs_of(request: Any, headers: dict[str, str]) -> list[ReceivedLog]:
+    return [
+        ReceivedLog(
+            name=log.event_name,
+            body=value(log.body),
+            trace=log.trace_id.hex(),
+            span=log.span_id.hex(),
+            time=log.time_unix_nano,
+            severity=log.severity_number,
+            scope=scope_logs.scope.name,
+            attributes=attributes(log.attributes),
+            resource=attributes(resource_logs.resource.attributes),
+            headers=headers,
+        )
+        for resource_logs in request.resource_logs
+        for scope_logs in resource_logs.scope_logs
+        for log in scope_logs.log_records
+    ]
+
+
 class Receiver:
     """`with Receiver() as receiver:`; `receiver.grpc` and `receiver.http` are its endpoints."""
 
     def __init__(self) -> None:
         self.spans: list[Received] = []
+        self.logs: list[ReceivedLog] = []
+        self.log_batches: list[int] = []
         self.metrics: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self._lock = threading.Lock()
@@ -88,14 +127,22 @@ class Receiver:
         with self._lock:
             self.spans.extend(spans)
 
+    def take_logs(self, logs: list[ReceivedLog]) -> None:
+        with self._lock:
+            self.logs.extend(logs)
+            self.log_batches.append(len(logs))
+
     def clear(self) -> None:
         with self._lock:
             self.spans.clear()
+            self.logs.clear()
+            self.log_batches.clear()
 
     def __enter__(self) -> Receiver:
         self._grpc = grpc.server(futures.ThreadPoolExecutor(4))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(self), self._grpc)
         metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(self), self._grpc)
+        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(self), self._grpc)
         self.grpc = f"http://127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
         self._grpc.start()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"receiver": self}))
@@ -127,6 +174,16 @@ class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
         return metrics_service_pb2.ExportMetricsServiceResponse()
 
 
+class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's word
+        headers = {name: each for name, each in context.invocation_metadata() if isinstance(each, str)}
+        self.receiver.take_logs(logs_of(request, headers))
+        return logs_service_pb2.ExportLogsServiceResponse()
+
+
 class _Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
@@ -134,11 +191,16 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        self.receiver.headers.append({name.lower(): each for name, each in self.headers.items()})
+        headers = {name.lower(): each for name, each in self.headers.items()}
+        self.receiver.headers.append(headers)
         if self.path == "/v1/traces":
             request = trace_service_pb2.ExportTraceServiceRequest()
             request.ParseFromString(body)
             self.receiver.take(spans_of(request))
+        elif self.path == "/v1/logs":
+            logs = logs_service_pb2.ExportLogsServiceRequest()
+            logs.ParseFromString(body)
+            self.receiver.take_logs(logs_of(logs, headers))
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -29,7 +29,7 @@ def _run_the_next():
     try:
         import sitecustomize  # pyright: ignore[reportUnusedImport] # noqa: F401
     except ImportError as error:
-        if error.name != "sitecustomize":
+        if getattr(error, "name", "sitecustomize") != "sitecustomize":
             raise
     finally:
         if ours is not None:

@@ -1,14 +1,6 @@
 """`runnable-otel demo`: three real runs, their traces as an OTLP receiver got them, and whether all counts agree.
 
-What is counted, a run:
-
-- **sent**: the spans that ended in the run's own process. The process has a second exporter beside OTLP, which writes
-  each span to its standard output (`OTEL_TRACES_EXPORTER=otlp,console`); the demo counts those.
-- **received**: the spans that came over the wire to an OTLP/gRPC receiver in this process.
-- **events**: what a `file:` sink got; a start and an end for each run and each attempt, one for each skipped step.
-- **attempts in the run log**: what runnable itself says that it ran.
-
-They agree when each names the same facts, each fact once: see `agreement.disagreements`.
+What "sent" and the other counts mean is what `--help` says; what "agree" means, `agreement.disagreements`.
 """
 
 from __future__ import annotations
@@ -31,6 +23,19 @@ if TYPE_CHECKING:
 
 _NEEDED: Final = {"runnable": "runnable>=0.50", "ploomber_engine": "ploomber-engine"}
 """Modules that the demo's pipelines import, and what to install for them."""
+
+_DESCRIPTION: Final = """\
+Three real runs, their traces as an OTLP receiver got them, and counts:
+
+  spans sent      those that ended in the run's own process: it has a second
+                  exporter beside OTLP, which writes them to its standard
+                  output (OTEL_TRACES_EXPORTER=otlp,console)
+  spans received  those that came to an OTLP/gRPC receiver
+  events          what a file: sink got: the start and end of each run and
+                  each attempt, and each step that a retry skipped
+  attempts        what runnable itself says that it ran, in its run log
+
+The exit code is 0 only if they agree: each names the same facts, each once."""
 
 _HEAD: Final = """\
 Three runs, in real processes. Drawn is what an OTLP/gRPC receiver got. Counted
@@ -83,7 +88,7 @@ def main(arguments: Sequence[str], receiver: Callable[[], Receiver] = Receiver) 
     Returns:
         The exit code: 0 only if all counts agree.
     """
-    parser = Parser("demo", description=__doc__ or "")
+    parser = Parser("demo", description=_DESCRIPTION)
     parser.add_argument("--verbose", action="store_true", help="show what the pipelines write, too")
     verbose: bool = parser.parse_args(list(arguments)).verbose
     missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]

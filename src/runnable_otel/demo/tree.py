@@ -23,10 +23,5 @@ def _node(span: ReceivedSpan) -> console.Node:
         keys.remove(semconv.STATUS)  # a composite that went well: its tasks say so
     leaves = tuple((key, str(span.attributes[key])) for key in keys if key in span.attributes)
     parent = int(span.parent_id, 16) if span.parent_id else None
-    return console.Node(int(span.span_id, 16), parent, _label(span), span.start_ns, span.end_ns, leaves=leaves)
-
-
-def _label(span: ReceivedSpan) -> str:
-    """The name; all items of a map have one name, so the item stands behind it."""
-    items = [value for key, value in span.attributes.items() if key.startswith(semconv.MAP_PREFIX)]
-    return f"{span.name} = {items[-1]}" if span.kind == "branch" and items else span.name
+    name = console.label(span.name, span.attributes)
+    return console.Node(int(span.span_id, 16), parent, name, span.start_ns, span.end_ns, leaves=leaves)

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from runnable_otel.events import Event
 from runnable_otel.settings import SettingError
+from runnable_otel.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,14 @@ GROUP: Final = "runnable_otel_sink"
 
 @runtime_checkable
 class Sink(Protocol):
-    """What gets events. `emit` is called on the user's thread: it must not block, and what it raises is counted."""
+    """What gets events: `emit` is called for each, `close` once at the end, and what they raise is counted.
+
+    A sink that writes to a disk, a terminal or a network says `slow = True` as a class attribute. It is then called on
+    a thread of its own, behind a bounded queue (`worker.Worker`), one call at a time; where it has a method
+    `emit_batch(events)`, that is called instead of `emit`, with up to 512 events, and where it has `hurry()`, that is
+    called, on another thread, when the process ends. Without `slow`, `emit` runs on the user's thread and must not
+    block.
+    """
 
     def emit(self, event: Event) -> None:
         """Take one event."""
@@ -36,6 +44,8 @@ class Sink(Protocol):
 BUILT_IN: dict[str, str] = {
     "console": "runnable_otel.sinks.console:ConsoleSink",
     "file": "runnable_otel.sinks.file:FileSink",
+    "memory": "runnable_otel.sinks.memory:MemorySink",
+    "otlp": "runnable_otel.sinks.otlp:OtlpSink",
 }
 """URL scheme to `module:callable` of the sinks in this package."""
 
@@ -56,6 +66,8 @@ def open_sink(url: str) -> Sink:
         raise SettingError("RUNNABLE_OTEL_SINKS", url, f"a URL of one of {', '.join(f'{m}:' for m in sorted(makers))}")
     try:
         return makers[scheme]()(url)
+    except SettingError:  # says itself which setting it is
+        raise
     except Exception as error:  # a third party's code: whatever it raises is the reason
         raise SettingError("RUNNABLE_OTEL_SINKS", url, f"a sink that can be opened ({error})") from error
 
@@ -69,7 +81,7 @@ class Hub:
     """Hands each event to the caller's queue and to every sink, and counts what they would not take."""
 
     def __init__(self) -> None:
-        self._sinks: tuple[Sink, ...] = ()
+        self._doors: tuple[Sink | Worker, ...] = ()  # each sink, or the worker before it
         self._lock = threading.Lock()
         self._warned_at: dict[str, float] = {}
         self.dropped: Counter[str] = Counter()
@@ -77,36 +89,64 @@ class Hub:
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
-        return self._sinks
+        return tuple(map(_behind, self._doors))
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """The workers before those sinks that are slow."""
+        return tuple(door for door in self._doors if isinstance(door, Worker))
 
     def add(self, sinks: Iterable[Sink]) -> None:
-        """Add sinks; one that is there already is not added again."""
+        """Add sinks; one that is there already is not added again. One that says it is slow gets a worker."""
         with self._lock:
-            self._sinks += tuple(sink for sink in sinks if not any(sink is known for known in self._sinks))
+            for sink in sinks:
+                if not any(sink is known for known in self.sinks):
+                    slow = getattr(sink, "slow", False) is True
+                    self._doors += (Worker(sink, on_drop=self._count) if slow else sink,)
 
-    def remove(self, sinks: Iterable[Sink]) -> None:
-        """Take sinks out again, without closing them."""
+    def remove(self, sinks: Iterable[Sink], timeout: float) -> None:
+        """Take sinks out again and close them, those that are slow within `timeout` seconds in all."""
         gone = tuple(sinks)
         with self._lock:
-            self._sinks = tuple(sink for sink in self._sinks if not any(sink is each for each in gone))
+            out = tuple(door for door in self._doors if any(_behind(door) is each for each in gone))
+            self._doors = tuple(door for door in self._doors if door not in out)
+        self._close(out, timeout)
 
     def emit(self, event: Event, queue: Any = None) -> None:
         """Hand on one event. Never blocks on a full queue, never raises."""
         if queue is not None:
             self._guarded("queue", queue.put_nowait, event.to_dict())
-        for sink in self._sinks:
-            self._guarded(type(sink).__name__, sink.emit, event)
+        for door in self._doors:
+            self._guarded(type(door).__name__, door.emit, event)
 
     def put(self, item: Any, queue: Any) -> None:
         """Put a task's own event into the caller's queue, unchanged."""
         self._guarded("queue", queue.put_nowait, item)
 
-    def close(self) -> None:
-        """Close every sink, and keep none."""
+    def flush(self, timeout: float) -> bool:
+        """Wait until the slow sinks have what was emitted, at most `timeout` seconds in all; whether they have."""
+        end = time.monotonic() + timeout
+        return all(worker.flush(max(0.0, end - time.monotonic())) for worker in self.workers)
+
+    def close(self, timeout: float) -> None:
+        """Close every sink, those that are slow within `timeout` seconds in all, and keep none."""
         with self._lock:
-            sinks, self._sinks = self._sinks, ()
-        for sink in sinks:
-            self._guarded(type(sink).__name__, sink.close)
+            out, self._doors = self._doors, ()
+        self._close(out, timeout)
+
+    def _close(self, doors: Iterable[Sink | Worker], timeout: float) -> None:
+        end = time.monotonic() + timeout
+        workers = [door for door in doors if isinstance(door, Worker)]
+        for worker in workers:  # all at once: one that hangs does not take the others' time
+            worker.begin_close()
+        for door in doors:
+            if not isinstance(door, Worker):
+                self._guarded(type(door).__name__, door.close)
+        for worker in workers:
+            worker.close(max(0.0, end - time.monotonic()))
+
+    def _count(self, reason: str) -> None:
+        self.on_drop(reason)
 
     def _guarded(self, reason: str, function: Callable[..., Any], *arguments: Any) -> None:
         try:
@@ -123,3 +163,7 @@ class Hub:
             logger.warning(
                 "%s took no event (%s); %d dropped so far", reason, type(error).__name__, self.dropped[reason]
             )
+
+
+def _behind(door: Sink | Worker) -> Sink:
+    return door.sink if isinstance(door, Worker) else door

@@ -14,6 +14,8 @@ class ConsoleSink:
         url: `console:`.
     """
 
+    slow = True
+
     def __init__(self, url: str) -> None:
         del url
 

@@ -21,6 +21,8 @@ class FileSink:
         OSError: the file can't be opened.
     """
 
+    slow = True
+
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost") or not parts.path:

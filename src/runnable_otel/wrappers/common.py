@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runnable_otel.spans import Step
+from runnable_otel.scopes import current
+from runnable_otel.spans import Step, map_attributes
+from runnable_otel.telemetry import TELEMETRY
 
 Wrapped = Callable[..., Any]
 Args = tuple[Any, ...]
@@ -14,12 +16,22 @@ Kwargs = dict[str, Any]
 
 def step_of(node: Any, iter_variable: Any, attempt: int = 1) -> Step:
     """runnable's node as a step."""
+    return make_step(
+        node._get_step_log_name(iter_variable),  # noqa: SLF001 - runnable's own name for the step log
+        node.name,
+        node._get_branch_log_name(iter_variable),  # noqa: SLF001
+        iter_variable,
+        attempt,
+    )
+
+
+def make_step(name: str, short: str, branch: str, iter_variable: Any, attempt: int = 1) -> Step:
+    """A step as it may be shown: a map's value is part of its names, and may be a secret."""
+    scope = current.get()
+    redactor = TELEMETRY.redactor if scope is None else scope.redactor
+    maps = maps_of(iter_variable)
     return Step(
-        name=node._get_step_log_name(iter_variable),  # noqa: SLF001 - runnable's own name for the step log
-        short=node.name,
-        branch=node._get_branch_log_name(iter_variable),  # noqa: SLF001
-        attempt=attempt,
-        maps=maps_of(iter_variable),
+        redactor.text(name), redactor.text(short), redactor.text(branch), attempt, maps, map_attributes(maps, redactor)
     )
 
 

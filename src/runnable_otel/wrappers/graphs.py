@@ -7,9 +7,8 @@ from typing import Any
 
 from runnable_otel import naming
 from runnable_otel.scopes import NodeScope, current, harmless
-from runnable_otel.spans import Step
 from runnable_otel.telemetry import TELEMETRY
-from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, maps_of, step_of
+from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, make_step, maps_of, step_of
 
 
 @harmless
@@ -54,8 +53,8 @@ def _branch(dag: Any, iter_variable: Any) -> NodeScope | None:
         name = "round"
     else:
         name = str(placeholder)
-    step = Step(name=_resolved(dag, template.rpartition(".")[0], iter_variable), short=name, branch=full, maps=maps)
-    return NodeScope(TELEMETRY, "branch", name, step)
+    above = _resolved(dag, template.rpartition(".")[0], iter_variable)
+    return NodeScope(TELEMETRY, "branch", name, make_step(above, name, full, iter_variable))
 
 
 def _resolved(dag: Any, name: str, iter_variable: Any) -> str:
