@@ -312,9 +312,7 @@ def test_secrets_of_the_secrets_manager(project: Project, receiver: Receiver) ->
 
 def test_secrets_in_commands_and_map_items(project: Project, receiver: Receiver) -> None:
     """A secret in a shell command or a map's item is in no name, attribute or event."""
-    project.pipeline(
-        "secret_names", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_SINKS="file:events.jsonl"
-    )
+    project.pipeline("secret_names", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_SINKS="file:events.jsonl")
     said = repr(receiver.spans) + (project.folder / "events.jsonl").read_text()
     assert "AKIAIOSFODNN7EXAMPLE" not in said
     assert said.count("[redacted]") > 5
