@@ -37,7 +37,7 @@ lint: $(VENV)/.installed ## ruff
 
 types: $(VENV)/.wheel ## pyright, strict, and the completeness of the public types
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes runnable_otel
+	. $(BIN)/activate && pyright --ignoreexternal --verifytypes runnable_otel --outputjson | python tests/support/public_types.py
 
 lock: ## write requirements/*.txt anew (needs uv)
 	./requirements/lock

@@ -17,6 +17,11 @@ from runnable_otel.tracing import Hooks, Tracing
 class Telemetry:
     """One a process. `use` gives it other settings; all else is made when it is first needed."""
 
+    tracing: Tracing
+    hub: Hub
+    settings: Settings
+    redactor: Redactor
+
     def __init__(self) -> None:
         self.tracing = Tracing(_hooks)
         self.hub = Hub()

@@ -73,7 +73,7 @@ class Run:
     """
 
     def __init__(self, run_id: str, stream: MemoryStream, feed: _Feed) -> None:
-        self.stream = stream
+        self.stream: MemoryStream = stream
         self._run_id, self._feed = run_id, feed
         self._future: Future[Any] = Future()
         self._future.set_running_or_notify_cancel()  # a waiter that is cancelled cancels no run

@@ -66,7 +66,7 @@ class MemoryStream:
         self._waiters: dict[int, Callable[[], None]] = {}
         self._numbers = count()
         self._ended = False
-        self.size = 0
+        self.size: int = 0
 
     @property
     def ended(self) -> bool:
