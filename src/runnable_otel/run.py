@@ -129,7 +129,8 @@ def environment(options: Namespace, environ: Mapping[str, str]) -> dict[str, str
         child.pop("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", None)
     if options.sink:
         child["RUNNABLE_OTEL_SINKS"] = ",".join(options.sink)
-    if options.console or not activated(child):
+    # A console that was switched off by name stays off, also where nothing else is asked for.
+    if options.console or not (activated(child) or child.get("RUNNABLE_TELEMETRY_CONSOLE")):
         child["RUNNABLE_TELEMETRY_CONSOLE"] = "true"
     watch(child)
     return child
