@@ -20,7 +20,7 @@ LAYERS = [
     {"spans", "worker", "log"},
     {"sinks", "telemetry"},
     {"scopes"},
-    {"task_scope"},
+    {"task_scope", "user_span"},
     {"facade"},
     {"subprocesses", "wrappers"},
     {"_startup", "hooks"},

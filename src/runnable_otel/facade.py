@@ -16,13 +16,13 @@ from typing import Any
 from opentelemetry import trace
 
 from runnable_otel import spans
-from runnable_otel.capture import OBJECT, capture, clip
+from runnable_otel.capture import OBJECT, clip
 from runnable_otel.naming import run_name
-from runnable_otel.redact import Redactor
-from runnable_otel.scopes import RunScope, Scope, current, harmless
+from runnable_otel.scopes import RunScope, Scope, current, harmless, redactor_of
 from runnable_otel.spans import Step
 from runnable_otel.task_scope import TaskScope
 from runnable_otel.telemetry import Telemetry
+from runnable_otel.user_span import UserSpan
 
 step: ContextVar[tuple[Step, Any] | None] = ContextVar("runnable_otel_step", default=None)
 """The step whose executable runs next, and that executable: set around `TaskNode.execute` and `execute_job`."""
@@ -58,7 +58,7 @@ class Facade:
             return self._task(attributes)
         if template in ("pipeline:{pipeline_name}", "job:{job_name}"):
             return self._run(template.partition(":")[0])
-        return user_span(self.telemetry, template, attributes)
+        return UserSpan(self.telemetry, template, attributes)
 
     def _task(self, attributes: Mapping[str, Any]) -> TaskScope:
         task_type = str(attributes.get("task_type", ""))
@@ -67,7 +67,7 @@ class Facade:
         command = getattr(known[1], "command", None) if known else None
         command = command if isinstance(command, str) else str(attributes.get("task_name", ""))
         # A command may hold a secret. Beyond what is shown, enough is looked at that no cut can hide its nature.
-        name = spans.task_name(task_type, _redactor(self.telemetry).text(command[:4096]))
+        name = spans.task_name(task_type, redactor_of(self.telemetry).text(command[:4096]))
         return TaskScope(self.telemetry, known[0] if known else None, name, task_type, command)
 
     def _run(self, kind: str) -> RunScope:
@@ -131,17 +131,6 @@ def task_event(telemetry: Telemetry, original: Callable[[dict[str, Any]], None],
         scope.say(event)
 
 
-def user_span(telemetry: Telemetry, template: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """A span of the user's own, made by `logfire_api.span` where logfire is not installed."""
-    redactor = _redactor(telemetry)
-    captured = capture(attributes, telemetry.settings.max_value_bytes, redactor=redactor)
-    extra = {"logfire.json": captured.text} if attributes else {}
-    template = redactor.text(template[:4096])
-    name = spans.text(template, 128)
-    tracer = telemetry.tracing.tracer()
-    return tracer.start_as_current_span(name, attributes={"logfire.msg_template": clip(template, 256), **extra})
-
-
 def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
     """What the methods of `logfire_api`'s stand-in become: inside a run they make spans and events, else nothing."""
 
@@ -151,8 +140,7 @@ def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
         if scope is None or not args or not isinstance(args[0], str):
             return wrapped(*args, **kwargs)
         public = {name: value for name, value in kwargs.items() if not name.startswith("_")}
-        opened = harmless(user_span)(telemetry, args[0], public)
-        return opened or wrapped(*args, **kwargs)
+        return UserSpan(telemetry, args[0], public, wrapped(*args, **kwargs))
 
     def message(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         del instance
@@ -164,10 +152,4 @@ def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
 
 
 def _user_message(telemetry: Telemetry, template: str) -> None:
-    trace.get_current_span().add_event(clip(_redactor(telemetry).text(template[:4096]), 256))
-
-
-def _redactor(telemetry: Telemetry) -> Redactor:
-    """That of the run, which knows the secrets that its tasks were given; else the general one."""
-    scope = current.get()
-    return telemetry.redactor if scope is None else scope.redactor
+    trace.get_current_span().add_event(clip(redactor_of(telemetry).text(template[:4096]), 256))

@@ -25,7 +25,7 @@ from runnable_otel import _startup
 from runnable_otel.facade import Facade, shim_methods
 from runnable_otel.patches import Patches
 from runnable_otel.settings import SettingError, Settings, activated, disabled_by_opentelemetry
-from runnable_otel.sinks import Sink, open_sink
+from runnable_otel.sinks import Sink
 from runnable_otel.subprocesses import SubprocessProxy
 from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.wrappers import WRAPPERS
@@ -87,7 +87,7 @@ class _Sinks:
         """Open and add them; one that can't be opened costs one line, and the others work."""
         for each in sinks:
             try:
-                sink = open_sink(each) if isinstance(each, str) else each
+                sink = TELEMETRY.hub.open(each) if isinstance(each, str) else each
             except SettingError as error:
                 logger.error("%s", error)
                 continue

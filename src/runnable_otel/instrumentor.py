@@ -33,7 +33,9 @@ class RunnableInstrumentor(BaseInstrumentor):
         if kwargs.get("tracer_provider") is not None:
             TELEMETRY.tracing.explicit = kwargs["tracer_provider"]
         # The start-up file and OpenTelemetry's loader may both have been here: that is no reason for a warning.
-        if not self.is_instrumented_by_opentelemetry:
+        if self.is_instrumented_by_opentelemetry:
+            switch_on()  # `configure(enabled=False)` may have switched it off since
+        else:
             super().instrument(**kwargs)
 
     def uninstrument(self, **kwargs: Any) -> Any:

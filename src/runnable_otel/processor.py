@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from opentelemetry.sdk.trace import SpanProcessor
 
 from runnable_otel.hooks import switch_on
-from runnable_otel.sinks import Sink, open_sink
+from runnable_otel.sinks import Sink
 from runnable_otel.telemetry import TELEMETRY
 
 
@@ -29,7 +29,7 @@ class RunnableSpanProcessor(SpanProcessor):
     """
 
     def __init__(self, sinks: Iterable[Sink | str] = ()) -> None:
-        self._sinks = tuple(open_sink(sink) if isinstance(sink, str) else sink for sink in sinks)
+        self._sinks = tuple(TELEMETRY.hub.open(sink) if isinstance(sink, str) else sink for sink in sinks)
         TELEMETRY.hub.add(self._sinks)
         TELEMETRY.tracing.forget()
         switch_on()

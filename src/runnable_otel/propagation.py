@@ -138,7 +138,10 @@ class Ledger:
     def remember(self, run_id: str, root: RunRoot, started_ns: int) -> None:
         """Append one run; on a thread of its own, because the caller is the user's."""
         line = json.dumps([run_id[:256], f"{root.trace_id:032x}", f"{root.span_id:016x}", started_ns]) + "\n"
-        threading.Thread(target=self._append, args=(line,), name="runnable-otel-ledger").start()
+        try:
+            threading.Thread(target=self._append, args=(line,), name="runnable-otel-ledger").start()
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            logger.debug("run not remembered: %s", error)
 
     def _append(self, line: str) -> None:
         try:

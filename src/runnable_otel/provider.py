@@ -139,7 +139,7 @@ class Owner:
             logger.warning(
                 "logfire exports to %s over HTTP, but the OTLP protocol there is grpc: "
                 "set OTEL_TRACES_EXPORTER=none, and give logfire.configure an exporter of your own",
-                endpoint(),
+                TELEMETRY.redactor.text(endpoint()),
             )
 
     def finish(self) -> None:

@@ -59,6 +59,12 @@ def is_cancellation(exc: BaseException) -> bool:
     return isinstance(exc, (asyncio.CancelledError, GeneratorExit)) or not isinstance(exc, Exception)
 
 
+def redactor_of(telemetry: Telemetry) -> Redactor:
+    """That of the run, which knows the secrets that its tasks were given; outside of a run the general one."""
+    scope = current.get()
+    return telemetry.redactor if scope is None else scope.redactor
+
+
 class Scope:
     """One open span. Subclasses say what it is called, and what its end means."""
 
@@ -66,8 +72,8 @@ class Scope:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
-        self.masks = telemetry.redactor
         self.parent = current.get()
+        self.masks = self.parent.redactor if self.parent else telemetry.redactor
         self.run: RunScope | None = self.parent.run if self.parent else None
         self.failure: Failure | None = None
         self.failed = False
@@ -135,11 +141,28 @@ class Scope:
         if opened.in_context:
             self._otel_token = otel_context.attach(trace.set_span_in_context(self.span, context))
 
-    @harmless
     def _close(self, exc: BaseException | None) -> None:
+        """End the span, in stages: what goes wrong in one of them takes nothing from the others."""
         if self.ids is None:
             return
-        status, failed = self.closing(exc)
+        status, failed = self._judge(exc) or ("unknown", exc is not None)
+        # What a run inside a task failed of is the task's own only if the task lets it through.
+        if failed and self.parent is not None and self.run is not self:
+            self.parent.failure = self.failure
+        ended_ns = time.time_ns()
+        self._end_span(status, failed, ended_ns)
+        self._tell(status, failed, ended_ns)
+
+    @harmless
+    def _judge(self, exc: BaseException | None) -> tuple[str, bool]:
+        return self.closing(exc)
+
+    @harmless
+    def _tell(self, status: str, failed: bool, ended_ns: int) -> None:
+        self.closed(status, failed, ended_ns)
+
+    @harmless
+    def _end_span(self, status: str, failed: bool, ended_ns: int) -> None:
         if self.span.is_recording():
             self.attributes[semconv.STATUS] = status
             if self.truncated:
@@ -149,11 +172,7 @@ class Scope:
             self.span.set_attributes(self.attributes)
             if failed:
                 self.span.set_status(StatusCode.ERROR, status)
-        ended_ns = time.time_ns()
         self.span.end(ended_ns)
-        if failed and self.parent is not None:
-            self.parent.failure = self.failure
-        self.closed(status, failed, ended_ns)
 
     def _leave(self) -> None:
         try:
@@ -242,12 +261,12 @@ class RunScope(Scope):
     def opened(self) -> None:
         assert self.ids is not None
         self.root = RunRoot(self.ids.trace_id, self.ids.span_id)
-        if self.span.is_recording():
-            LEDGER.remember(self.run_id, self.root, self.started_ns)
         if not self.submits:
             self.telemetry.metrics.run_started(self.dimensions)
             event = spans.start_event(PIPELINE_STARTED, self.origin, self.started_ns, self.name, {})
             self.telemetry.hub.emit(event, self.queue)
+        if self.span.is_recording():
+            LEDGER.remember(self.run_id, self.root, self.started_ns)
 
     @cached_property
     def origin(self) -> Origin:

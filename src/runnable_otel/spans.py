@@ -33,6 +33,7 @@ class Step:
         branch: resolved dotted name of the branch that it is in; empty at the top.
         attempt: 1 for the first.
         maps: variable and value of each enclosing map, outermost first, as they are.
+        key: the name of the step log as runnable has it, for ids only: the other names have passed redaction.
         map_attributes: the same as `runnable.map.{variable}`, bounded and redacted.
     """
 
@@ -42,6 +43,7 @@ class Step:
     attempt: int = 1
     maps: Mapping[str, Any] = field(default_factory=dict[str, Any])
     map_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    key: str = field(default="", repr=False)
 
 
 def span_name(kind: str, name: str) -> str:

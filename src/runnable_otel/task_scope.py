@@ -53,7 +53,7 @@ class TaskScope(Scope):
     def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
         span_id = 0
         if self.run is not None and self.step is not None:
-            span_id = self.run.root.attempt_span_id(self.step.name, self.step.attempt)
+            span_id = self.run.root.attempt_span_id(self.step.key, self.step.attempt)
         context = None
         if self.run is None and not trace.get_current_span().get_span_context().is_valid:
             context = context_from_environment()
@@ -142,6 +142,7 @@ class TaskScope(Scope):
             self.attributes[semconv.OUTPUTS] = self.outputs.text
         return semconv.SUCCESS, False
 
+    @harmless
     def _locate(self) -> None:
         """Where the task's function stands; known once runnable has imported it."""
         if self.task_type not in ("python", "async-python") or not self.span.is_recording():

@@ -357,6 +357,26 @@ def secret_names():
     )
 
 
+def span_user():
+    return run(Pipeline(steps=[PythonTask(name="user", function=tasks.span_user)]))
+
+
+def card_numbers():
+    branch = Pipeline(steps=[PythonTask(name="one", function=tasks.nothing)])
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="cards", function=tasks.cards, returns=["items"]),
+                Map(name="each", branch=branch, iterate_on="items", iterate_as="item"),
+            ]
+        )
+    )
+
+
+def nested_run():
+    _streamed(tasks.handles_failure, name="outer")
+
+
 def argo():
     pipeline, _ = python()
     return run(pipeline, configuration_file="argo.yaml")

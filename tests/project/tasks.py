@@ -54,6 +54,43 @@ def keys() -> list[str]:
     return ["AKIAIOSFODNN7EXAMPLE"]
 
 
+def cards() -> list[str]:
+    return ["4111111111111111", "5500000000000004"]
+
+
+def span_user() -> None:
+    import logfire_api
+
+    span = logfire_api.span("kept")
+    span.set_attribute("before", 1)
+    with span as entered:
+        entered.set_attribute("inside", "yes")
+        entered.set_level("warn")
+        entered.message = "changed"
+    try:
+        with logfire_api.span("fails"):
+            raise ValueError("connect failed: password=hunter22")
+    except ValueError:
+        pass
+
+
+async def handles_failure() -> str:
+    from runnable import AsyncPipeline, AsyncPythonTask
+    from runnable.context import set_run_context
+
+    async def inner() -> None:
+        set_run_context(None)
+        pipeline = AsyncPipeline(name="inner", steps=[AsyncPythonTask(name="bad", function=afail)])
+        async for _ in pipeline.execute_streaming(run_id="inner"):
+            pass
+
+    try:
+        await asyncio.create_task(inner())
+    except Exception:
+        return "handled"
+    return "no failure"
+
+
 def work(chunk: int) -> int:
     return chunk * 10
 

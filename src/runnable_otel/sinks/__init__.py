@@ -82,6 +82,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._doors: tuple[Sink | Worker, ...] = ()  # each sink, or the worker before it
+        self._owners: Counter[int] = Counter()  # of each sink that a URL opened, by its id: how often
+        self._by_url: dict[str, Sink] = {}
         self._lock = threading.Lock()
         self._warned_at: dict[str, float] = {}
         self.dropped: Counter[str] = Counter()
@@ -96,6 +98,20 @@ class Hub:
         """The workers before those sinks that are slow."""
         return tuple(door for door in self._doors if isinstance(door, Worker))
 
+    def open(self, url: str) -> Sink:
+        """The sink that a URL names; the same one as long as it is there.
+
+        runnable imports the user's module a second time, and a set-up at its top opens the same URL twice.
+
+        Raises:
+            SettingError: as `open_sink`.
+        """
+        known = self._by_url.get(url)
+        if known is None or not any(known is sink for sink in self.sinks):
+            known = self._by_url[url] = open_sink(url)
+        self._owners[id(known)] += 1
+        return known
+
     def add(self, sinks: Iterable[Sink]) -> None:
         """Add sinks; one that is there already is not added again. One that says it is slow gets a worker."""
         with self._lock:
@@ -105,9 +121,14 @@ class Hub:
                     self._doors += (Worker(sink, on_drop=self._count) if slow else sink,)
 
     def remove(self, sinks: Iterable[Sink], timeout: float) -> None:
-        """Take sinks out again and close them, those that are slow within `timeout` seconds in all."""
-        gone = tuple(sinks)
+        """Take out and close the sinks that nobody else added, those that are slow within `timeout` seconds in all."""
+        gone: list[Sink] = []
         with self._lock:
+            for sink in sinks:
+                self._owners[id(sink)] -= 1
+                if self._owners[id(sink)] <= 0:
+                    del self._owners[id(sink)]
+                    gone.append(sink)
             out = tuple(door for door in self._doors if any(_behind(door) is each for each in gone))
             self._doors = tuple(door for door in self._doors if door not in out)
         self._close(out, timeout)
@@ -132,6 +153,8 @@ class Hub:
         """Close every sink, those that are slow within `timeout` seconds in all, and keep none."""
         with self._lock:
             out, self._doors = self._doors, ()
+            self._owners.clear()
+            self._by_url.clear()
         self._close(out, timeout)
 
     def _close(self, doors: Iterable[Sink | Worker], timeout: float) -> None:

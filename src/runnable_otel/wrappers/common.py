@@ -31,7 +31,13 @@ def make_step(name: str, short: str, branch: str, iter_variable: Any, attempt: i
     redactor = TELEMETRY.redactor if scope is None else scope.redactor
     maps = maps_of(iter_variable)
     return Step(
-        redactor.text(name), redactor.text(short), redactor.text(branch), attempt, maps, map_attributes(maps, redactor)
+        name=redactor.text(name),
+        short=redactor.text(short),
+        branch=redactor.text(branch),
+        attempt=attempt,
+        maps=maps,
+        map_attributes=map_attributes(maps, redactor),
+        key=name,
     )
 
 

@@ -11,7 +11,7 @@ from opentelemetry.trace import Link, StatusCode
 from runnable_otel import semconv, spans
 from runnable_otel.events import TASK_SKIPPED
 from runnable_otel.propagation import RunRoot
-from runnable_otel.scopes import current, harmless
+from runnable_otel.scopes import current, harmless, redactor_of
 from runnable_otel.spans import Origin, Step
 from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.tracing import remote
@@ -43,7 +43,7 @@ def _catalog_span(executor: Any, stage: str, started_ns: int, moved: Any, exc: B
     node = getattr(executor, "_context_node", None)
     attributes: dict[str, Any] = spans.step_attributes(scope.run.run_id if scope and scope.run else "", None)
     if node is not None:
-        attributes[semconv.STEP_NAME] = spans.text(node.internal_name)
+        attributes[semconv.STEP_NAME] = spans.text(redactor_of(TELEMETRY).text(node.internal_name))
     attributes[semconv.CATALOG_FILES] = len(moved)
     name = spans.span_name("catalog", stage)
     opened = TELEMETRY.tracing.start(
@@ -102,7 +102,7 @@ def _called(node: Any) -> tuple[str, str, str, str]:
     executable = getattr(node, "executable", None)
     if executable is None:
         return node.node_type, node.name, node.name, ""
-    name = spans.task_name(executable.task_type, executable.command)
+    name = spans.task_name(executable.task_type, redactor_of(TELEMETRY).text(executable.command[:4096]))
     return "task", name, node.name if executable.task_type == "shell" else name, executable.task_type
 
 
@@ -114,4 +114,4 @@ def _links(earlier: list[tuple[RunRoot, int]], where: Step, attempt: Any) -> lis
         return [Link(remote(*earlier[-1][0]))]
     started_ns = int(datetime.fromisoformat(attempt.start_time).timestamp() * 1e9)
     roots = [root for root, began in earlier if began <= started_ns + 1_000_000] or [earlier[0][0]]
-    return [Link(remote(roots[-1].trace_id, roots[-1].attempt_span_id(where.name, where.attempt)))]
+    return [Link(remote(roots[-1].trace_id, roots[-1].attempt_span_id(where.key, where.attempt)))]

@@ -26,7 +26,7 @@ def _mocked(node: Any, args: Args, kwargs: Kwargs) -> None:
     """A step that is mocked or a stub does not run: no span, but the trace says that it was passed."""
     scope = current.get()
     if scope is not None:
-        name = spans.text(node._get_step_log_name(argument(args, kwargs, 1, "iter_variable")))  # noqa: SLF001
+        name = spans.text(step_of(node, argument(args, kwargs, 1, "iter_variable")).name)
         scope.span.add_event("Step not executed", {semconv.STEP_NAME: name, "runnable.step.type": node.node_type})
 
 
@@ -71,7 +71,7 @@ def execute_job(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> 
 @harmless
 def _enter_job(executor: Any, job: Any) -> Any:
     name = naming.run_name(executor._context)  # noqa: SLF001
-    return step.set((Step(name=name, short=name), job))
+    return step.set((Step(name=name, short=name, key=name), job))
 
 
 class _Watching(AbstractContextManager[Any]):

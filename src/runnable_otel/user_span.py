@@ -1,0 +1,95 @@
+"""A span that a task makes itself with `logfire_api.span`, where logfire is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, StatusCode
+
+from runnable_otel import spans
+from runnable_otel.capture import capture, clip
+from runnable_otel.errors import describe
+from runnable_otel.scopes import harmless, is_cancellation, redactor_of
+from runnable_otel.telemetry import Telemetry
+
+_LIMIT = 4096
+
+
+class UserSpan:
+    """Opens a span on entry. What else a task may ask of logfire's span, the stand-in that it would have got answers.
+
+    Args:
+        stand_in: what `logfire_api.span` gives without us.
+    """
+
+    def __init__(
+        self, telemetry: Telemetry, template: str, attributes: Mapping[str, Any], stand_in: Any = None
+    ) -> None:
+        self._telemetry, self._template, self._given = telemetry, template, dict(attributes)
+        self._stand_in = stand_in
+        self._span: Span = trace.INVALID_SPAN
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> UserSpan:
+        self._open()
+        return self
+
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        self._close(exc)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stand_in, name)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute, bounded and redacted; before the span is entered it is kept until then."""
+        self._given[key] = value
+        self._set({key: value})
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several."""
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def record_exception(self, exception: BaseException, *args: Any, **kwargs: Any) -> None:
+        """Write an exception event, bounded and redacted."""
+        del args, kwargs
+        self._record(exception)
+
+    @harmless
+    def _open(self) -> None:
+        template = redactor_of(self._telemetry).text(self._template[:_LIMIT])
+        attributes = {"logfire.msg_template": clip(template, 256)}
+        self._span = self._telemetry.tracing.tracer().start_span(spans.text(template, 128), attributes=attributes)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        self._set(self._given)
+
+    @harmless
+    def _set(self, attributes: Mapping[str, Any]) -> None:
+        redactor = redactor_of(self._telemetry)
+        for key, value in attributes.items():
+            name = spans.text(redactor.text(key[:_LIMIT]), 128)
+            if type(value) in (bool, int, float) and not redactor.key(key) and -(2**63) <= value < 2**63:
+                self._span.set_attribute(name, value)
+            elif type(value) is str and not redactor.key(key):
+                self._span.set_attribute(name, clip(redactor.text(value[: 2 * _LIMIT]), _LIMIT))
+            else:
+                self._span.set_attribute(name, capture({key: value}, _LIMIT, redactor=redactor).text)
+
+    @harmless
+    def _record(self, exc: BaseException) -> None:
+        failure = describe(exc, redactor=redactor_of(self._telemetry))
+        self._span.add_event("exception", spans.exception_attributes(failure))
+        self._span.set_status(StatusCode.ERROR, failure.text())
+
+    @harmless
+    def _close(self, exc: BaseException | None) -> None:
+        if exc is not None and not is_cancellation(exc):
+            self._record(exc)
+        if self._token is not None:
+            otel_context.detach(self._token)
+        self._span.end()

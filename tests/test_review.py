@@ -1,0 +1,89 @@
+"""Faults that a hostile reading of the code found once: each has to stay mended."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from support.project import Project
+from support.receiver import Receiver
+
+ERROR = 2
+
+
+def test_whatever_a_task_asks_of_its_logfire_span(project: Project, receiver: Receiver) -> None:
+    """A task that uses logfire's span as logfire has it works the same; what it raises is masked and bounded."""
+    project.pipeline("span_user", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+    spans = {span.name: span for span in receiver.spans}
+    assert spans["task:tasks.span_user"].attributes["status"] == "success"
+    assert spans["kept"].attributes["before"] == 1
+    assert spans["kept"].attributes["inside"] == "yes"
+    failed = spans["fails"]
+    assert failed.status == ERROR
+    (exception,) = [attributes for name, attributes in failed.events if name == "exception"]
+    assert "exception.escaped" not in exception
+    assert "hunter22" not in repr(receiver.spans)
+
+
+def test_a_sink_opened_twice(project: Project) -> None:
+    """A set-up at the top of a module, which runnable imports twice, writes each event once."""
+    (project.folder / "top.py").write_text(
+        "from opentelemetry import trace\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from runnable_otel import RunnableSpanProcessor\n"
+        "provider = TracerProvider()\n"
+        "provider.add_span_processor(RunnableSpanProcessor(sinks=['file:e.jsonl']))\n"
+        "trace.set_tracer_provider(provider)\n"
+        "import tasks\n"
+        "from runnable import Pipeline, PythonTask\n"
+        "def main():\n"
+        "    pipeline = Pipeline(steps=[PythonTask(name='give', function=tasks.give, returns=['d'])])\n"
+        "    pipeline.execute()\n"
+        "    return pipeline\n"
+        "if __name__ == '__main__':\n"
+        "    main()\n"
+    )
+    project.command(project.python, "top.py", RUNNABLE_OTEL_SINKS="file:e.jsonl")
+    uids = Counter(json.loads(line)["uid"] for line in (project.folder / "e.jsonl").read_text().splitlines())
+    assert len(uids) == 4
+    assert set(uids.values()) == {1}
+
+
+def test_map_items_that_look_like_secrets(project: Project, receiver: Receiver) -> None:
+    """Items that are masked to the same text are still two attempts, with ids of their own."""
+    project.pipeline("card_numbers", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+    tasks = [span for span in receiver.spans if span.name == "task:tasks.nothing"]
+    assert len({span.span for span in tasks}) == len(tasks) == 2
+    assert "4111111111111111" not in repr(receiver.spans)
+
+
+def test_a_failure_that_a_task_handles(project: Project, receiver: Receiver) -> None:
+    """A pipeline that a task runs and whose failure it handles leaves the task, and the outer run, a success."""
+    project.pipeline("nested_run", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+    assert {span.name: span.status == ERROR for span in receiver.spans if span.kind in ("task", "pipeline")} == {
+        "pipeline:outer": False,
+        "task:tasks.handles_failure": False,
+        "pipeline:inner": True,
+        "task:tasks.afail": True,
+    }
+
+
+def test_a_processor_that_raises(project: Project) -> None:
+    """A processor of the user's that raises when a span ends takes no event, and no failure, away."""
+    (project.folder / "script.py").write_text(
+        "import os, runpy\n"
+        "from opentelemetry import trace\n"
+        "from opentelemetry.sdk.trace import SpanProcessor, TracerProvider\n"
+        "class Bad(SpanProcessor):\n"
+        "    def on_end(self, span): raise RuntimeError('bad processor')\n"
+        "provider = TracerProvider(); provider.add_span_processor(Bad()); trace.set_tracer_provider(provider)\n"
+        "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n"
+    )
+    project.command(project.python, "script.py", PIPELINE="job_fails", RUNNABLE_OTEL_SINKS="file:e.jsonl")
+    events = [json.loads(line) for line in (project.folder / "e.jsonl").read_text().splitlines()]
+    assert [(event["type"], event.get("status")) for event in events] == [
+        ("pipeline_started", None),
+        ("task_started", None),
+        ("task_error", None),
+        ("pipeline_completed", "error"),
+    ]
