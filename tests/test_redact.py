@@ -180,6 +180,7 @@ def test_what_stays() -> None:
     assert REDACTOR.text("f(token=abc, x=1)") == f"f(token={MASK}, x=1)"
     assert REDACTOR.text("Bearer abcdef123 and so on") == f"Bearer {MASK} and so on"
     assert REDACTOR.text("card 4111 1111 1111 1111.") == f"card {MASK}."
+    assert REDACTOR.text("İİİ PASSWORD=hunter2 x") == f"İİİ PASSWORD={MASK} x"  # two characters in lower case
 
 
 @settings(deadline=None)
