@@ -747,7 +747,7 @@ SECRETS = [
 @pytest.mark.parametrize(("text", "part"), SECRETS, ids=[part[:8] for _, part in SECRETS])
 def test_a_secret_at_the_cut_leaks_nothing(text: str, part: str) -> None:
     """Wherever a cut falls, a secret leaves no part of itself of five characters."""
-    redactor = REDACTOR.with_secrets(["literal-secret-of-the-manager" * 40])
+    redactor = REDACTOR.with_secrets([text]) if text.startswith("literal") else REDACTOR
     pieces = {part[at : at + 5] for at in range(min(len(part) - 4, 60))}
     for before in range(280):
         padded = "." * before + " " + text + " ;" * 1000

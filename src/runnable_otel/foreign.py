@@ -119,17 +119,19 @@ def _plain(value: object, kind: type) -> object:
     line = _mro(kind)[:_MAX_BASES]
     if _is_enum(kind):
         return (_instance_dict(value, line) or {}).get("_value_", _NOTHING)
-    known = [_known(base) for base in line]
-    for at, name in enumerate(known):
+    for at, base in enumerate(line):
+        name = _known(base)
+        if not name:
+            continue
         if name in _SECRETS:
             return SECRET
         if name in _TEXTS:
             text, overridable = _TEXTS[name]
-            return _NOTHING if _redefined(line[:at], overridable) else text(line[at], value)
-    if known[0].partition(".")[0] in _ARRAYS:
-        return _array(value, known[0])
-    if "pydantic.BaseModel" in known:
-        return _fields(value, line, ("__pydantic_fields__", "model_fields", "__fields__"))
+            return _NOTHING if _redefined(line[:at], overridable) else text(base, value)
+        if name == "pydantic.BaseModel":
+            return _fields(value, line, ("__pydantic_fields__", "model_fields", "__fields__"))
+        if at == 0 and name.partition(".")[0] in _ARRAYS:
+            return _array(value, name)
     return _fields(value, line, ("__dataclass_fields__",))
 
 
@@ -175,10 +177,16 @@ def _slot(value: object, line: Iterable[type], name: str) -> object:
 
 def _fields(value: object, line: tuple[type, ...], tables: tuple[str, ...]) -> object:
     """Names and values of the fields that a class declares in one of these tables."""
-    found = (_names(base).get(table) for base in line for table in tables)
-    declared = next((cast("dict[str, object]", table) for table in found if type(table) is dict), None)
-    if declared is None:
-        return _NOTHING
+    for base in line:
+        for table in tables:
+            declared = _names(base).get(table)
+            if type(declared) is dict:
+                return _read(value, line, cast("dict[str, object]", declared))
+    return _NOTHING
+
+
+def _read(value: object, line: tuple[type, ...], declared: dict[str, object]) -> dict[str, object]:
+    """The values of declared fields, from where the instance keeps them: no property runs."""
     own = _instance_dict(value, line) or {}
     fields: dict[str, object] = {}
     for name in islice(declared, _MAX_FIELDS):
