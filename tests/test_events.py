@@ -3,18 +3,99 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runnable_otel.events import Event, new_uid, rfc3339
+from runnable_otel.events import OURS, Event, new_uid, rfc3339
+from support import environments
 from support.project import Project
-from support.receiver import Receiver
-from support.runlog import attempts, bounded, run_logs
+from support.receiver import Received, ReceivedLog, Receiver
+from support.runlog import Attempt, attempts, bounded, run_logs
+from test_oracle import FAILING, SUCCESSFUL, is_mocked
 
 ENDS = {"task_completed", "task_error", "pipeline_completed"}
+JOBS = {"job": "", "job_shell": "", "job_notebook": "", "job_fails": "ValueError: kaput"}
+OUTSIDE_OF_A_TASK = {"map_reducer_fails": "ZeroDivisionError: division by zero"}
+KINDS = {**dict.fromkeys([*SUCCESSFUL, "map_nested"], ""), **FAILING, **OUTSIDE_OF_A_TASK, **JOBS}
+"""Every kind of pipeline, and what its failure begins with."""
+QUICK = ("python", "parallel_fails", "mapped", "shell_fails", "import_fails")
+POOLED = ("parallel", "parallel_fails", "mapped", "map_fails", "mapped_speaks")
+CONFIGURED = ("python", "fails", "mapped", "shell_fails", "async_sequence", "notebook_fails", "job")
+USERS_LOGFIRE = """
+import logfire, os, runpy
+head = float(os.environ["OTEL_TRACES_SAMPLER"] == "always_on")
+logfire.configure(send_to_logfire=False, console=False, sampling=logfire.SamplingOptions(head=head))
+runpy.run_path(os.path.abspath("pipelines.py"), run_name="__main__")
+"""
+
+
+def cells() -> Iterator[Any]:
+    """Kind of pipeline, logfire, start method of its pool of processes."""
+    for name in KINDS:
+        for logfire in ("none", "installed"):
+            quick = logfire == "none" and name in QUICK
+            yield pytest.param(name, logfire, "", marks=() if quick else pytest.mark.live)
+    for name in CONFIGURED:
+        yield pytest.param(name, "configured", "", marks=pytest.mark.live)
+    for name in POOLED:
+        for start in multiprocessing.get_all_start_methods():
+            yield pytest.param(name, "none", start, marks=pytest.mark.live)
+
+
+@dataclass
+class Ran:
+    """What came of a run.
+
+    Attributes:
+        log: the run log.
+        queued: what the caller's queue got.
+        in_file: what `file:` got.
+        spans, logs: what the OTLP receiver got, but for signs of life.
+    """
+
+    log: dict[str, Any]
+    queued: list[dict[str, Any]]
+    in_file: list[dict[str, Any]]
+    spans: list[Received]
+    logs: list[ReceivedLog]
+
+
+def run(folder: Path, name: str, logfire: str, start: str, sampler: str) -> Ran:
+    folder.mkdir()
+    project = Project(folder)
+    if logfire != "none":
+        project.python = str(environments.python("logfire"))
+    variables = {
+        "PIPELINE": name,
+        "QUEUE": "1",
+        "OTEL_TRACES_SAMPLER": sampler,
+        "RUNNABLE_OTEL_SINKS": "file:events.jsonl,otlp:",
+        "LOGFIRE_SEND_TO_LOGFIRE": "false",
+    }
+    if start:
+        variables |= {"START_METHOD": start, "CONFIGURATION": "pool.yaml"}
+    script = "pipelines.py"
+    if logfire == "configured":
+        script = "script.py"
+        (folder / script).write_text(USERS_LOGFIRE)
+    with Receiver() as receiver:
+        # The exporter that logfire adds for the user speaks HTTP.
+        http = logfire == "configured"
+        variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.http if http else receiver.grpc
+        variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf" if http else "grpc"
+        done = project.command(project.python, script, **variables)
+    (log,) = run_logs(folder)
+    in_file = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    logs = [each for each in receiver.logs if each.name != "runnable.sign_of_life"]
+    return Ran(log, queued(done), in_file, receiver.spans, logs)
 
 
 def queued(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -22,20 +103,28 @@ def queued(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return json.loads(line.removeprefix("EVENTS "))
 
 
-def check_against(log: dict[str, Any], events: list[dict[str, Any]]) -> None:
+def expected(log: dict[str, Any]) -> dict[tuple[str, int], Attempt]:
+    """The executed attempts of the run log, that of a job under its name."""
+    if log.get("job"):
+        job = {**log["job"], "step_type": "task", "internal_name": "pipelines.main", "branches": {}}
+        return {(each.step, each.number): each for each in attempts({"": job})}
+    return {(each.step, each.number): each for each in attempts(log["steps"]) if not is_mocked(log, each)}
+
+
+def check_against(log: dict[str, Any], events: list[dict[str, Any]], *, pool: bool = False) -> None:
     """Start and end of each attempt of the run log, once, in order, with the same content."""
     assert max(Counter(event["uid"] for event in events).values()) == 1
     assert events[0]["type"] == "pipeline_started"
     assert events[-1]["type"] == "pipeline_completed"
     assert events[-1]["status"] == ("success" if log["status"] == "SUCCESS" else "error")
-    assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+    assert pool or [event["time"] for event in events] == sorted(event["time"] for event in events)
     tasks = [event for event in events if event["type"].startswith("task_")]
     starts = {(e["step"], e["attempt"]): i for i, e in enumerate(tasks) if e["type"] == "task_started"}
     ends = {(e["step"], e["attempt"]): i for i, e in enumerate(tasks) if e["type"] in ENDS}
-    expected = {(each.step, each.number): each for each in attempts(log["steps"])}
-    assert set(starts) == set(ends) == set(expected)
-    assert len(tasks) == 2 * len(expected)
-    for key, attempt in expected.items():
+    wanted = expected(log)
+    assert set(starts) == set(ends) == set(wanted)
+    assert len(tasks) == 2 * len(wanted)
+    for key, attempt in wanted.items():
         start, end = tasks[starts[key]], tasks[ends[key]]
         assert starts[key] < ends[key]
         assert (end["type"] == "task_completed") == attempt.success
@@ -51,25 +140,61 @@ def check_against(log: dict[str, Any], events: list[dict[str, Any]]) -> None:
             assert end["error"]
 
 
-@pytest.mark.parametrize("sampler", ["always_on", "always_off"])
-@pytest.mark.parametrize("name", ["python", "parallel_fails", "mapped", "recovers", "shell_fails", "import_fails"])
-def test_queue_and_file(project: Project, receiver: Receiver, name: str, sampler: str) -> None:
-    """The caller's queue and a file get the run log's attempts, whether or not the sampler takes the run."""
-    done = project.pipeline(
-        name,
-        QUEUE="1",
-        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc,
-        OTEL_TRACES_SAMPLER=sampler,
-        RUNNABLE_OTEL_SINKS="file:events.jsonl",
-    )
-    events = queued(done)
-    (log,) = run_logs(project.folder)
-    check_against(log, events)
-    in_file = [json.loads(line) for line in (project.folder / "events.jsonl").read_text().splitlines()]
-    assert in_file == events
-    assert bool(receiver.spans) == (sampler == "always_on")
-    for span in receiver.spans:
-        assert span.trace == events[0]["trace_id"]
+def check_same_as_spans(events: list[dict[str, Any]], spans: list[Received]) -> None:
+    """An end says what its span says."""
+    by_id = {span.span: span for span in spans}
+    ends = [event for event in events if event["type"] in ENDS]
+    assert {event["span_id"] for event in ends} == {s.span for s in spans if s.kind in ("pipeline", "job", "task")}
+    for event in ends:
+        span = by_id[event["span_id"]]
+        assert (event["trace_id"], event.get("parent_span_id", "")) == (span.trace, span.parent)
+        assert (event["started"], event["time"]) == (rfc3339(span.start), rfc3339(span.end))
+        for name in ("inputs", "outputs"):
+            assert event.get(name) == (json.loads(span.attributes[name]) if name in span.attributes else None)
+        if event.get("error"):
+            assert event["error"] == span.attributes["status"]
+        if event.get("stack_trace"):
+            (exception,) = [attributes for name, attributes in span.events if name == "exception"]
+            assert event["stack_trace"] == exception["exception.stacktrace"]
+
+
+def check_cause(cause: str, events: list[dict[str, Any]], *, in_a_task: bool) -> None:
+    """The root cause that the user's code raised is that of a task, and that of the run."""
+    errors = [event["error"].rstrip(",") for event in events if event["type"] == "task_error"]
+    assert not in_a_task or cause in errors
+    assert events[-1]["error"].startswith(cause)
+
+
+def check_custom(ran: Ran) -> None:
+    """A task's own events are unchanged in the queue, and at a sink they say where they are from."""
+    mine = [event for event in ran.queued if "uid" not in event]
+    theirs = [event for event in ran.in_file if "runnable" in event]
+    assert [{key: each for key, each in event.items() if key not in ("uid", "runnable")} for event in theirs] == [
+        {"type": "custom", "data": event} if event["type"] in OURS else event for event in mine
+    ]
+    assert len({event["uid"] for event in theirs}) == len(theirs)
+
+
+@pytest.mark.parametrize(("name", "logfire", "start"), list(cells()))
+def test_events_are_the_run_logs_attempts(tmp_path: Path, name: str, logfire: str, start: str) -> None:
+    """The events at a queue, in a file and at an OTLP receiver are the run log's attempts, sampled or not.
+
+    Each start and end is there once, the start before the end, and says what the span says.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        samplers = ("always_on", "always_off")
+        sampled, unsampled = pool.map(lambda each: run(tmp_path / each, name, logfire, start, each), samplers)
+    assert unsampled.spans == []
+    for ran in (sampled, unsampled):
+        ours = [event for event in ran.queued if "uid" in event]
+        check_against(ran.log, ours, pool=bool(start))
+        assert [event for event in ran.in_file if "runnable" not in event] == ours
+        assert [json.loads(log.body) for log in ran.logs] == ran.in_file
+        if name != "mapped_speaks":  # what it puts into the queue itself is for the queue alone
+            check_custom(ran)
+        if KINDS.get(name):
+            check_cause(KINDS[name], ours, in_a_task=name not in OUTSIDE_OF_A_TASK)
+    check_same_as_spans([event for event in sampled.queued if "uid" in event], sampled.spans)
 
 
 def test_without_a_provider(project: Project) -> None:
@@ -79,23 +204,6 @@ def test_without_a_provider(project: Project) -> None:
     check_against(log, events)
     assert len({event["trace_id"] for event in events}) == 1
     assert all(int(event["span_id"], 16) for event in events)
-
-
-def test_same_as_the_span(project: Project, receiver: Receiver) -> None:
-    """An event says what its span says."""
-    events = queued(project.pipeline("parallel_fails", QUEUE="1", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc))
-    by_id = {span.span: span for span in receiver.spans}
-    for event in (event for event in events if event["type"] in ENDS):
-        span = by_id[event["span_id"]]
-        assert event["parent_span_id"] == span.parent if span.parent else "parent_span_id" not in event
-        assert event["started"] == rfc3339(span.start)
-        assert event["time"] == rfc3339(span.end)
-        if "inputs" in event:
-            assert event["inputs"] == json.loads(span.attributes["inputs"])
-        if event["type"] == "task_error":
-            assert event["error"] == span.attributes["status"]
-            (exception,) = [attributes for name, attributes in span.events if name == "exception"]
-            assert event["stack_trace"] == exception["exception.stacktrace"]
 
 
 def test_async_stream(project: Project, receiver: Receiver) -> None:
@@ -141,6 +249,37 @@ def test_custom_events_at_a_sink(project: Project) -> None:
     assert done["value"] == 1
     assert done["runnable"]["span_id"] == imposter["runnable"]["span_id"] == events[1]["span_id"]
     assert len({event["uid"] for event in events}) == 6
+
+
+def test_hostile_custom_events(project: Project, receiver: Receiver) -> None:
+    """What a task yields that is no JSON, is 10 MB, or calls itself ours: bounded, masked, `custom`, never ours."""
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc, "RUNNABLE_OTEL_SINKS": "file:e.jsonl,otlp:"}
+    done = project.pipeline("async_hostile", **variables)
+    assert done.stdout.splitlines()[-1] == "events 12"
+    assert "Traceback" not in done.stderr
+    assert "lost" not in done.stderr
+    lines = (project.folder / "e.jsonl").read_text().splitlines()
+    assert max(len(line.encode()) for line in lines) <= 64 * 1024
+    events = [json.loads(line) for line in lines]
+    assert [json.loads(log.body) for log in receiver.logs if log.name != "runnable.sign_of_life"] == events
+    assert [event["type"] for event in events] == [
+        *("pipeline_started", "task_started", "large", "no json", "cycle", "deep", *["custom"] * 6, "fields", "done"),
+        *("task_completed", "pipeline_completed"),
+    ]
+    mine = events[2:-2]
+    (trace,) = {event["trace_id"] for event in (*events[:2], *events[-2:])}
+    assert {event["runnable"]["trace_id"] for event in mine} == {trace}
+    assert not {key for event in mine for key in event} & {"trace_id", "span_id", "status", "name"}
+    assert len({event["uid"] for event in events}) == len(events)
+    large, no_json, fields = mine[0], mine[1], mine[10]
+    assert large["text"].startswith("xxx")
+    assert large["after"] == 1
+    assert no_json["object"] == "<unserializable: Hostile>"
+    assert fields["run_id"] == "mine"
+    assert fields["password"] == "[redacted]"
+    assert mine[6]["data"]["type"] == "pipeline_completed"
+    assert events[-1]["status"] == "success"
+    assert events[-2]["outputs"] == {"value": 1}
 
 
 def test_full_queue(project: Project, receiver: Receiver) -> None:

@@ -21,12 +21,23 @@ TASK_COMPLETED: Final = "task_completed"
 TASK_ERROR: Final = "task_error"
 TASK_SKIPPED: Final = "task_skipped"
 TASK_LOG: Final = "task_log"
+SPAN: Final = "span"
+LOG_RECORD: Final = "log_record"
+SIGN_OF_LIFE: Final = "sign_of_life"
 CUSTOM: Final = "custom"
 
 OURS: Final = frozenset(
-    {PIPELINE_STARTED, PIPELINE_COMPLETED, TASK_STARTED, TASK_COMPLETED, TASK_ERROR, TASK_SKIPPED, TASK_LOG}
+    {
+        *(PIPELINE_STARTED, PIPELINE_COMPLETED, TASK_STARTED, TASK_COMPLETED, TASK_ERROR, TASK_SKIPPED, TASK_LOG),
+        *(SPAN, LOG_RECORD, SIGN_OF_LIFE),
+    }
 )
 """Types that only this package may send; a task's own event of such a type becomes `custom`."""
+
+FACTS: Final = OURS - {TASK_LOG, LOG_RECORD, SIGN_OF_LIFE}
+"""Types that a reader needs for a true picture: where there is no room, all others go first."""
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class Event:
 
     def to_json(self) -> str:
         """The event as one line of JSON text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return _encode(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Event:
@@ -68,8 +79,12 @@ class Event:
 def rfc3339(nanoseconds: int) -> str:
     """Nanoseconds since 1970 as RFC 3339 text in UTC, with microseconds: `2026-11-23T21:40:00.000001Z`."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, timezone.utc).replace(microsecond=rest // 1000)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return f"{_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None).isoformat()
 
 
 class _Nonce:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from runnable_otel.redact import Redactor
 
 __all__ = ["BREADTH", "CUT", "DEPTH", "KEY_BYTES", "clip", "fitting", "fold", "quoted", "size", "whole"]
-__all__ += ["dict_items", "dict_len", "key_text", "number", "whole_dict"]
+__all__ += ["dict_get", "dict_items", "dict_len", "key_text", "number", "whole_dict"]
 
 # The slots of the builtin, whatever a subclass redefines.
 dict_items = cast("Callable[[object], Iterable[tuple[Any, Any]]]", vars(dict)["items"])
+dict_get = cast("Callable[[object, str], Any]", vars(dict)["get"])
 dict_len = cast("Callable[[object], int]", vars(dict)["__len__"])
 
 DEPTH: Final = 6

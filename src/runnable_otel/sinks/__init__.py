@@ -28,8 +28,12 @@ class Sink(Protocol):
     A sink that writes to a disk, a terminal or a network says `slow = True` as a class attribute. It is then called on
     a thread of its own, behind a bounded queue (`worker.Worker`), one call at a time; where it has a method
     `emit_batch(events)`, that is called instead of `emit`, with up to 512 events, and where it has `hurry()`, that is
-    called, on another thread, when the process ends. Without `slow`, `emit` runs on the user's thread and must not
-    block.
+    called, on another thread, when the process ends. What it could not deliver in the end is given to `keep(events)`,
+    where it has that: it returns the empty string if it keeps them, else None. One with `takes`, a set of types, gets
+    events of these only. Without `slow`, `emit` runs on the user's thread and must not block.
+
+    One that says `signs_of_life = True` gets an event of type `sign_of_life` every ten seconds for what is open in this
+    process, which is no fact and need not be stored.
     """
 
     def emit(self, event: Event) -> None:
@@ -46,6 +50,7 @@ BUILT_IN: dict[str, str] = {
     "file": "runnable_otel.sinks.file:FileSink",
     "memory": "runnable_otel.sinks.memory:MemorySink",
     "otlp": "runnable_otel.sinks.otlp:OtlpSink",
+    "otlp-logs": "runnable_otel.sinks.otlp:OtlpLogsSink",
 }
 """URL scheme to `module:callable` of the sinks in this package."""
 
@@ -63,13 +68,18 @@ def open_sink(url: str) -> Sink:
     for entry in entry_points(group=GROUP):
         makers.setdefault(entry.name, entry.load)
     if scheme not in makers:
-        raise SettingError("RUNNABLE_OTEL_SINKS", url, f"a URL of one of {', '.join(f'{m}:' for m in sorted(makers))}")
+        raise SettingError("RUNNABLE_OTEL_SINKS", url, one_of(makers))
     try:
         return makers[scheme]()(url)
     except SettingError:  # says itself which setting it is
         raise
     except Exception as error:  # a third party's code: whatever it raises is the reason
         raise SettingError("RUNNABLE_OTEL_SINKS", url, f"a sink that can be opened ({error})") from error
+
+
+def one_of(schemes: Iterable[str]) -> str:
+    """What a URL with an unknown scheme should have been; without the sink that we open by ourselves."""
+    return f"a URL of one of {', '.join(f'{scheme}:' for scheme in sorted({*schemes} - {'otlp-logs'}))}"
 
 
 def _load(target: str) -> Callable[[str], Sink]:
@@ -133,12 +143,28 @@ class Hub:
             self._doors = tuple(door for door in self._doors if door not in out)
         self._close(out, timeout)
 
+    def wanted(self, queue: Any = None) -> bool:
+        """Whether anybody takes events."""
+        return queue is not None or bool(self._doors)
+
     def emit(self, event: Event, queue: Any = None) -> None:
         """Hand on one event. Never blocks on a full queue, never raises."""
         if queue is not None:
-            self._guarded("queue", queue.put_nowait, event.to_dict())
+            # A task may give its own events whatever type and uid: a queue that has to tell them from ours can.
+            self._guarded("queue", getattr(queue, "put_event", queue.put_nowait), event.to_dict())
         for door in self._doors:
             self._guarded(type(door).__name__, door.emit, event)
+
+    def emit_sign(self, event: Event) -> None:
+        """Hand on a sign of life, to those who ask for it."""
+        for door in self._doors:
+            if getattr(_behind(door), "signs_of_life", False) is True:
+                self._guarded(type(door).__name__, door.emit, event)
+
+    @property
+    def wants_signs(self) -> bool:
+        """Whether a sink asks for signs of life."""
+        return any(getattr(sink, "signs_of_life", False) is True for sink in self.sinks)
 
     def put(self, item: Any, queue: Any) -> None:
         """Put a task's own event into the caller's queue, unchanged."""
@@ -149,15 +175,25 @@ class Hub:
         end = time.monotonic() + timeout
         return all(worker.flush(max(0.0, end - time.monotonic())) for worker in self.workers)
 
-    def close(self, timeout: float) -> None:
-        """Close every sink, those that are slow within `timeout` seconds in all, and keep none."""
+    def begin_close(self, on_finish: Callable[[], None]) -> None:
+        """Let the slow sinks take no more, and call `on_finish` as each of them is done. Does not wait."""
+        for worker in self.workers:
+            worker.on_finish = on_finish
+            worker.begin_close()
+
+    def close(self, timeout: float, *, quiet: bool = False) -> None:
+        """Close every sink, those that are slow within `timeout` seconds in all, and keep none.
+
+        Args:
+            quiet: whether somebody else says what was lost.
+        """
         with self._lock:
             out, self._doors = self._doors, ()
             self._owners.clear()
             self._by_url.clear()
-        self._close(out, timeout)
+        self._close(out, timeout, quiet=quiet)
 
-    def _close(self, doors: Iterable[Sink | Worker], timeout: float) -> None:
+    def _close(self, doors: Iterable[Sink | Worker], timeout: float, *, quiet: bool = False) -> None:
         end = time.monotonic() + timeout
         workers = [door for door in doors if isinstance(door, Worker)]
         for worker in workers:  # all at once: one that hangs does not take the others' time
@@ -166,7 +202,7 @@ class Hub:
             if not isinstance(door, Worker):
                 self._guarded(type(door).__name__, door.close)
         for worker in workers:
-            worker.close(max(0.0, end - time.monotonic()))
+            worker.close(max(0.0, end - time.monotonic()), quiet=quiet)
 
     def _count(self, reason: str) -> None:
         self.on_drop(reason)

@@ -16,6 +16,8 @@ class MemorySink:
         ValueError: there is more in the URL.
     """
 
+    signs_of_life = True
+
     def __init__(self, url: str = "memory:") -> None:
         if url.partition(":")[2].strip("/"):
             raise ValueError("expected memory:")

@@ -1,31 +1,33 @@
-"""`otlp:`: each event as an OTLP log record, to a live server or any Collector."""
+"""`otlp:`: each event as an OTLP log record, to a live server or any Collector; `otlp-logs:`, what tasks wrote."""
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-
-from runnable_otel._version import __version__
-from runnable_otel.events import PIPELINE_COMPLETED, TASK_ERROR, Event
-from runnable_otel.semconv import SCOPE
-from runnable_otel.settings import SettingError
+from runnable_otel.delivery.endpoints import address, nobody_listens
+from runnable_otel.delivery.guard import NO_ANSWER, NO_ANSWER_EITHER
+from runnable_otel.delivery.notes import Notes
+from runnable_otel.delivery.patience import PATIENCE
+from runnable_otel.events import TASK_LOG, Event
+from runnable_otel.exporters import HTTP_PACKAGE
+from runnable_otel.late import despite_shutdown
+from runnable_otel.settings import SettingError, sdk_disabled
+from runnable_otel.sinks.otlp_record import record
+from runnable_otel.spool.keeping import KEEPER
+from runnable_otel.worker import Refused, Unavailable
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from opentelemetry.sdk._logs import ReadableLogRecord
+    from opentelemetry.sdk.resources import Resource
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _HTTP: Final = "http/protobuf"
-_ATTRIBUTES: Final = ("run_id", "step")
+_GLANCE: Final = 0.1
+"""Seconds to see whether nobody listens, once an exporter has failed."""
 
 
 class OtlpSink:
@@ -45,43 +47,66 @@ class OtlpSink:
     """
 
     slow = True
+    signs_of_life = True
 
     def __init__(self, url: str) -> None:
-        base = _endpoint(url)
-        self._protocol = _protocol(url, _HTTP if base else "grpc")
-        # Without an endpoint of its own the exporter reads the variables, and knows what to add to which.
-        self._endpoint = f"{base}/v1/logs" if base and self._protocol == _HTTP else base or None
-        self._export: Callable[[Sequence[ReadableLogRecord]], str] | None = None
-        self._make_record: Callable[[Event], ReadableLogRecord] = lambda event: record(event, None)
+        self._protocol, self._endpoint = _target(url)
+        self._make_record: Callable[[Event], ReadableLogRecord] = lambda event: record(event, _own_resource())
         self._exporter: Any = None
         self._pid = 0
-        self._notes = _Notes(self._stop_waiting)
-        self._hurried = False
+        self._notes = Notes(self._stop_waiting)
+        self._hurried = self._given_up = False
+        self._why = ""
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the endpoint; empty where nothing names one."""
+        return address(self._endpoint or logs_endpoint())
+
+    @property
+    def gone(self) -> str:
+        """Why nobody can be reached there, where the end of the process has found that out; else empty."""
+        dead = PATIENCE.endpoint(self.address).dead
+        return "" if dead in (NO_ANSWER, NO_ANSWER_EITHER) else dead
 
     def emit(self, event: Event) -> None:
-        """Send one event."""
+        """Send one event; see `emit_batch`."""
         self.emit_batch([event])
 
     def emit_batch(self, events: Sequence[Event]) -> None:
         """Send events in one request.
 
         Raises:
-            RuntimeError: the exporter has given up on them, for the reason that it says.
+            Unavailable: the endpoint is away, and the exporter has tried for its time-out; they may be sent again.
+            Refused: it will never take them, for the reason that it gives.
+            RuntimeError: they were not taken.
         """
-        if self._pid != os.getpid():  # the first time, and in a forked child: a connection can't be shared
-            self._open()
-        if self._hurried and self._notes.failing:
-            self._stop_waiting()
-        with self._notes:
-            result = self._exporter.export([self._make_record(event) for event in events])
-        if result.name != "SUCCESS":
-            raise RuntimeError(self._notes.last or "not exported")
-        self._notes.failing, self._notes.last = False, ""
+        if self._given_up:
+            raise Unavailable(self._why)
+        error = self._send(events)
+        if self._hurried and isinstance(error, Unavailable):
+            error = self._send(events)  # it may have come back while the exporter waited; over a new connection
+            self._given_up = isinstance(error, Unavailable)
+        if isinstance(error, Unavailable):
+            self._why = self.gone or nobody_listens(self.address, _GLANCE) or str(error)
+            error = Unavailable(self._why)
+        if error is not None:
+            raise error
+
+    def keep(self, events: Sequence[Event]) -> str | None:
+        """Put events that could not be sent into the spool; see `Keeper.keep`."""
+
+        def encoded() -> Message:
+            from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+
+            return encode_logs([self._make_record(event) for event in events])
+
+        return KEEPER.keep("logs", self.address, lambda: despite_shutdown(encoded))
 
     def hurry(self) -> None:
-        """The process ends: what an endpoint has refused is not tried again."""
+        """The process ends: an endpoint that is away is tried once more, at once, and never again."""
         self._hurried = True
-        if self._notes.failing:
+        if self._notes.away:
             self._stop_waiting()
 
     def close(self) -> None:
@@ -92,108 +117,92 @@ class OtlpSink:
             with self._notes:
                 exporter.shutdown()
 
+    def _send(self, events: Sequence[Event]) -> Exception | None:
+        # Open it the first time; in a forked child, since a connection can't be shared; and after `_stop_waiting`.
+        if self._pid != os.getpid() or getattr(self._exporter, "_shutdown", False):
+            self._open()
+        with self._notes:
+            result = self._exporter.export([self._make_record(event) for event in events])
+        if result.name == "SUCCESS":
+            PATIENCE.succeeded(PATIENCE.endpoint(self.address), ours=True)
+            KEEPER.replay("logs", self.address, self._send_again)
+            return None
+        if self._notes.away:
+            return Unavailable(self._notes.last)
+        return (Refused if self._notes.refused else RuntimeError)(self._notes.last or "not exported")
+
+    def _send_again(self, records: Sequence[ReadableLogRecord]) -> bool:
+        """Send records of the spool; whether they were taken."""
+        with self._notes:
+            return self._exporter.export(records).name == "SUCCESS"
+
     def _stop_waiting(self) -> None:
-        """End the exporter's wait before it tries again, and all that comes after, if the process ends."""
+        """End the exporter's wait before it tries again, if the process ends."""
         exporter = self._exporter
         if self._hurried and exporter is not None and not getattr(exporter, "_shutdown", False):
             exporter.shutdown()
 
     def _open(self) -> None:
         """Make the exporter here, on the worker's thread: gRPC is slow to import."""
-        from opentelemetry.sdk.resources import Resource
-
         from runnable_otel.resource import RunnableResourceDetector
 
-        resource = Resource.create().merge(RunnableResourceDetector().detect())
-        self._exporter = _exporter(self._protocol, self._endpoint, _headers(os.environ))
-        self._make_record = lambda event: record(event, resource)
-        self._notes.failing = False
+        if self._pid != os.getpid():
+            resource = despite_shutdown(_sdk_resource).merge(RunnableResourceDetector().detect())
+            self._make_record = lambda event: record(event, resource)
+        self._exporter = despite_shutdown(lambda: _exporter(self._protocol, self._endpoint, _headers(os.environ)))
         self._pid = os.getpid()
 
 
-class _Notes(logging.Filter):
-    """What the exporter says while we wait for it: kept, and not logged, since the worker says it once a minute.
+class OtlpLogsSink(OtlpSink):
+    """`otlp-logs:`: as `otlp:`, of what tasks wrote, and of nothing else."""
 
-    `with` it, records of this thread are caught, those of other threads (the user's own exporters) pass.
+    signs_of_life = False
+    takes = frozenset({TASK_LOG})
+
+
+def takes_logs(sinks: Iterable[object], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `otlp-logs:` has a use: the environment names an endpoint, and none of these sinks sends to one."""
+    environ = os.environ if environ is None else environ
+    endpoints = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    exporters = environ.get("OTEL_LOGS_EXPORTER") or "otlp"
+    wanted = any(map(environ.get, endpoints)) and "otlp" in exporters and not sdk_disabled(environ)
+    return wanted and not any(isinstance(sink, OtlpSink) for sink in sinks)
+
+
+def _sdk_resource() -> Resource:
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create()
+
+
+def _own_resource() -> Any:
+    """What we know without the SDK's detectors, which it asks in threads: for events that the end overtakes."""
+    from runnable_otel.resource import RunnableResourceDetector
+
+    return RunnableResourceDetector().detect()
+
+
+def logs_endpoint() -> str:
+    """The OTLP endpoint for logs that the environment names, or the empty string."""
+    environ = os.environ
+    return environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or ""
+
+
+def log_exporter(url: str) -> Any:
+    """The exporter of log records that the sink of a URL uses.
+
+    Raises:
+        SettingError: the protocol is not known, or its package is not installed.
+        ValueError: the URL names no endpoint.
     """
-
-    _LOGGERS = (
-        "opentelemetry.exporter.otlp.proto.grpc.exporter",
-        "opentelemetry.exporter.otlp.proto.http._log_exporter",
-    )
-
-    def __init__(self, on_failure: Callable[[], None]) -> None:
-        super().__init__()
-        self._on_failure = on_failure
-        self._thread: int | None = None
-        self.last = ""
-        self.failing = False
-
-    def __enter__(self) -> None:
-        self._thread = threading.get_ident()
-        for name in self._LOGGERS:
-            logging.getLogger(name).filters.insert(0, self)  # before the SDK's own filter of repeated lines
-
-    def __exit__(self, *_: object) -> None:
-        for name in self._LOGGERS:
-            logging.getLogger(name).removeFilter(self)
-        self._thread = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is another's."""
-        if record.thread != self._thread:
-            return True
-        if "hutdown" not in record.getMessage():  # that is only what `hurry` makes of the reason before
-            self.last = record.getMessage()
-        if not self.failing:
-            self.failing = True
-            self._on_failure()
-        return False
+    return _exporter(*_target(url), _headers(os.environ))
 
 
-def record(event: Event, resource: Any) -> ReadableLogRecord:
-    """An event as a log record of the SDK's."""
-    from opentelemetry._logs import LogRecord, SeverityNumber
-    from opentelemetry.sdk._logs import ReadableLogRecord
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
-    fields = event.fields
-    failed = event.type == TASK_ERROR or (event.type == PIPELINE_COMPLETED and fields.get("status") == "error")
-    known = {name: _text(fields[name]) for name in _ATTRIBUTES if fields.get(name)}
-    made = LogRecord(
-        timestamp=_nanoseconds(fields.get("time")),
-        observed_timestamp=time.time_ns(),
-        context=_context(fields),
-        severity_number=SeverityNumber.ERROR if failed else SeverityNumber.INFO,
-        body=_text(event.to_json()),
-        attributes={"uid": _text(event.uid), **known},
-        event_name=_text(f"runnable.{event.type}"),
-    )
-    return ReadableLogRecord(made, resource, InstrumentationScope(SCOPE, __version__))
-
-
-def _text(value: object) -> str:
-    """Text that protobuf takes: a lone surrogate would cost the whole batch."""
-    return str(value).encode("utf-8", "replace").decode()
-
-
-def _nanoseconds(text: object) -> int:
-    """RFC 3339 as nanoseconds since 1970; now where it is none."""
-    try:
-        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-        return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
-    except (ValueError, TypeError):
-        return time.time_ns()
-
-
-def _context(fields: Mapping[str, Any]) -> Context:
-    """A context with the event's span in it, which is where a log record has its trace id from."""
-    try:
-        ids = int(str(fields["trace_id"]), 16), int(str(fields["span_id"]), 16)
-    except (KeyError, ValueError):
-        ids = 0, 0
-    span = trace.NonRecordingSpan(trace.SpanContext(*ids, is_remote=False))
-    return trace.set_span_in_context(span, Context({"runnable_otel": True}))  # an empty one would be taken for none
+def _target(url: str) -> tuple[str, str | None]:
+    """Protocol and endpoint; without one in the URL the exporter reads the variables, which it knows to complete."""
+    base = _endpoint(url)
+    protocol = _protocol(url, _HTTP if base else "grpc")
+    return protocol, f"{base}/v1/logs" if base and protocol == _HTTP else base or None
 
 
 def _endpoint(url: str) -> str:
@@ -223,8 +232,7 @@ def _protocol(url: str, default: str, environ: Mapping[str, str] | None = None) 
     if protocol not in ("grpc", _HTTP):
         raise SettingError(variable, protocol, f"grpc or {_HTTP} for the events")
     if protocol == _HTTP and find_spec("opentelemetry.exporter.otlp.proto.http") is None:
-        package = "opentelemetry-exporter-otlp-proto-http"
-        raise SettingError("RUNNABLE_OTEL_SINKS", url, f"{package} for {_HTTP}: pip install 'runnable-otel[http]'")
+        raise SettingError("RUNNABLE_OTEL_SINKS", url, HTTP_PACKAGE, says="needs")
     return protocol
 
 
@@ -243,7 +251,10 @@ def _exporter(protocol: str, endpoint: str | None, headers: dict[str, str] | Non
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 
-        return OTLPLogExporter(endpoint=endpoint, headers=headers)
+        # Channels share their connections, and with them the pause after a failure, unless told not to: a new exporter
+        # has to find an endpoint that has just come back.
+        own: Any = (("grpc.use_local_subchannel_pool", 1),)
+        return OTLPLogExporter(endpoint=endpoint, headers=headers, channel_options=own)
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HTTPLogExporter
 
     return HTTPLogExporter(endpoint=endpoint, headers=headers)
