@@ -1,4 +1,4 @@
-"""The event log in memory: every reader gets every event once, in order, or is told what is lost."""
+"""A stream in memory, and the log of the process: what is theirs beyond the contract of all logs."""
 
 from __future__ import annotations
 
@@ -7,29 +7,21 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from runnable_otel.events import Event
-from runnable_otel.log import NOW, EventLog, EventStream, wait, wait_async
+from runnable_otel.log import NOW, EventStream, wait, wait_async
 from runnable_otel.log.memory import LOG, MemoryLog, MemoryStream, json_text
 from runnable_otel.sinks import Sink
 from runnable_otel.sinks.memory import MemorySink
+from support.logs import event, trace, whole_run
 
 
-def event(kind: str, trace: str, number: int = 0, **fields: Any) -> Event:
-    common = {"trace_id": trace, "span_id": "root", "run_id": f"run-{trace}", **fields}
-    return Event(kind, f"{trace}:{kind}:{number}", MappingProxyType(common))
-
-
-def run_of(log: MemoryLog, trace: str, tasks: int = 1) -> None:
+def run_of(log: MemoryLog, run: str, tasks: int = 1) -> None:
     """A whole run."""
-    log.append(event("pipeline_started", trace))
-    for number in range(tasks):
-        log.append(event("task_started", trace, number))
-    log.append(event("pipeline_completed", trace))
+    for each in whole_run(run, tasks):
+        log.append(each)
 
 
 def types(stream: EventStream | None, position: str = "") -> list[str]:
@@ -65,53 +57,6 @@ async def follow_async(stream: EventStream) -> list[str]:
         assert await wait_async(stream, position, 60)
 
 
-def test_is_a_log() -> None:
-    """The memory log is an `EventLog`, its streams are `EventStream`s, and its sink is a `Sink`."""
-    log: EventLog = MemoryLog()
-    stream: EventStream = MemoryStream()
-    assert log
-    assert stream
-    assert isinstance(MemorySink(), Sink)
-
-
-def test_each_uid_once() -> None:
-    """A uid that comes twice is one event, at one position."""
-    log = MemoryLog()
-    first = log.append(event("task_started", "a"))
-    assert log.append(event("task_started", "a")) == first
-    assert log.append(event("task_started", "a", 1)) != first
-    assert types(log.stream("a")) == ["task_started", "task_started"]
-
-
-def test_runs_are_apart_and_end() -> None:
-    """Each run has its own events, `pipeline_completed` ends it, and a run id means its newest trace."""
-    log = MemoryLog()
-    run_of(log, "a")
-    log.append(event("pipeline_started", "b", run_id="run-a"))
-    assert types(log.stream("a")) == ["pipeline_started", "task_started", "pipeline_completed"]
-    assert types(log.stream("b")) == types(log.stream("run-a")) == ["pipeline_started"]
-    assert log.run("run-a") == "b"
-    assert log.stream("c") is None
-    stream_a, stream_b = log.stream("a"), log.stream("b")
-    assert stream_a is not None
-    assert stream_b is not None
-    assert stream_a.read().ended
-    assert not stream_b.read().ended
-
-
-def test_several_runs_in_a_trace() -> None:
-    """A trace is over when each run in it is."""
-    log = MemoryLog()
-    log.append(event("pipeline_started", "a", 1, span_id="1"))
-    log.append(event("pipeline_started", "a", 2, span_id="2"))
-    log.append(event("pipeline_completed", "a", 2, span_id="2"))
-    stream = log.stream("a")
-    assert stream is not None
-    assert not stream.read().ended
-    log.append(event("pipeline_completed", "a", 1, span_id="1"))
-    assert stream.read().ended
-
-
 def test_reads_on_from_each_position() -> None:
     """From the position of each event a reader gets those after it, and nothing says that something is lost."""
     stream = MemoryStream()
@@ -142,19 +87,6 @@ def test_gap_for_what_is_no_position(bad: str, tail: str) -> None:
     assert len(again.entries) == 3
 
 
-def test_gap_for_another_runs_position() -> None:
-    """A position of another run, or of the same run in a process before, is seen to be none."""
-    log = MemoryLog()
-    foreign = log.append(event("task_started", "a"))
-    log.append(event("task_started", "b"))
-    stream = log.stream("b")
-    assert stream is not None
-    batch = stream.read(foreign)
-    assert batch.gap is not None
-    assert batch.gap.reason == "unknown"
-    assert len(batch.entries) == 1
-
-
 def test_trims_only_what_is_expendable() -> None:
     """Inside a run the oldest custom events go, never ours; who has not seen them is told how many."""
     stream = MemoryStream(max_expendable=8)
@@ -168,7 +100,9 @@ def test_trims_only_what_is_expendable() -> None:
     assert stream.read().gap is None  # from the oldest that is kept
     behind = stream.read(start)
     assert behind.gap is not None
-    assert (behind.gap.reason, behind.gap.lost, behind.gap.position) == ("trimmed", 2, start)
+    assert (behind.gap.reason, behind.gap.lost) == ("trimmed", 2)
+    assert stream.read(behind.gap.position).gap is None  # told once
+    assert stream.read(behind.position).gap is None
     partly = stream.read(customs[0])
     assert partly.gap is not None
     assert partly.gap.lost == 1
@@ -183,23 +117,6 @@ def test_bytes_of_custom_events_are_bounded() -> None:
         stream.append("x" * 100, expendable=True)
     assert stream.size <= 1000 + 1000 // 8 + 100 + len("start")
     assert texts(stream)[0] == "start"
-
-
-def test_retention_drops_whole_finished_runs() -> None:
-    """Finished runs go, oldest first; one that still runs stays, however old."""
-    log = MemoryLog(max_runs=3)
-    log.append(event("pipeline_started", "old"))
-    for trace in "abcde":
-        run_of(log, trace)
-    assert log.runs() == ["old", "d", "e"]
-    assert types(log.stream("d")) == ["pipeline_started", "task_started", "pipeline_completed"]
-    assert log.stream("run-a") is None
-    by_size = MemoryLog(max_bytes=2000)
-    for number in range(50):
-        run_of(by_size, f"{number:03}")
-    kept = by_size.runs()
-    assert 1 <= len(kept) < 50
-    assert kept[-1] == "049"
 
 
 def test_a_reader_keeps_a_run_that_is_dropped() -> None:
@@ -313,9 +230,10 @@ def test_sink_writes_the_process_log() -> None:
     """`memory:` writes the log of the process."""
     LOG.renew()
     sink = MemorySink("memory:")
-    sink.emit(event("pipeline_started", "s"))
+    assert isinstance(sink, Sink)
+    sink.emit(event("pipeline_started", trace(1)))
     sink.close()
-    assert types(LOG.stream("s")) == ["pipeline_started"]
+    assert types(LOG.stream(trace(1))) == ["pipeline_started"]
     LOG.renew()
     with pytest.raises(ValueError, match="expected memory:"):
         MemorySink("memory:elsewhere")
@@ -332,7 +250,7 @@ def test_a_forked_process_starts_with_an_empty_log() -> None:
         if child == 0:
             try:
                 run_of(LOG, "child")
-                os._exit(0 if LOG.runs() == ["child"] else 1)
+                os._exit(0 if len(LOG.runs().runs) == 1 and LOG.run("child") else 1)
             finally:
                 os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -38,14 +38,10 @@ def test_own_logfire_calls_arrive(with_logfire: Project, receiver: Receiver) -> 
 
 def test_wrong_protocol(with_logfire: Project, receiver: Receiver) -> None:
     """Where the user's logfire exports over HTTP to an endpoint of gRPC, one line names OTEL_TRACES_EXPORTER=none."""
-    (with_logfire.folder / "script.py").write_text(
+    done = with_logfire.script(
         "import logfire, os, runpy\n"
         "logfire.configure(send_to_logfire=False, console=False)\n"
-        "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n"
-    )
-    done = with_logfire.command(
-        with_logfire.python,
-        "script.py",
+        "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n",
         PIPELINE="named",
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc,
         OTEL_EXPORTER_OTLP_TIMEOUT="1",
@@ -77,7 +73,7 @@ def test_token_and_endpoint(with_logfire: Project, receiver: Receiver) -> None:
 
 def test_users_processors_survive_the_import(with_logfire: Project, receiver: Receiver) -> None:
     """Processors that the user gave to logfire before `import runnable` get every span, each once."""
-    (with_logfire.folder / "script.py").write_text(
+    done = with_logfire.script(
         "import logfire, os, runpy\n"
         "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
         "from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
@@ -85,14 +81,40 @@ def test_users_processors_survive_the_import(with_logfire: Project, receiver: Re
         "mine = [SimpleSpanProcessor(kept)]\n"
         "logfire.configure(send_to_logfire=False, console=False, additional_span_processors=mine)\n"
         "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n"
-        "print(sorted(span.name for span in kept.get_finished_spans()))\n"
-    )
-    done = with_logfire.command(
-        with_logfire.python,
-        "script.py",
+        "print(sorted(span.name for span in kept.get_finished_spans()))\n",
         PIPELINE="named",
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http,
         OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
     )
     assert done.stdout.splitlines()[-1] == "['pipeline:my pipeline', 'task:tasks.give']"
     assert names(receiver) == ["pipeline:my pipeline", "task:tasks.give"]
+
+
+def test_configured_anew_between_two_runs(with_logfire: Project, receiver: Receiver) -> None:
+    """logfire makes a new provider each time that it is configured: the next run's is prepared like the first's."""
+    done = with_logfire.script(
+        "import logfire, os\n"
+        "import pipelines\n"
+        "from runnable.context import set_run_context\n"
+        "from runnable_otel.delivery.guard import guard_of\n"
+        "from runnable_otel.tracing import processors\n"
+        "def configure():\n"
+        "    logfire.configure(send_to_logfire=False, console=False)\n"
+        "def first():\n"
+        "    made, kwargs = pipelines.named(); made.execute(); return made\n"
+        "def second():\n"
+        "    made, kwargs = pipelines.named(); made.execute(run_id='two'); return made\n"
+        "if __name__ == '__main__':\n"
+        "    configure(); first()\n"
+        "    set_run_context(None); os.environ.pop('RUNNABLE_RUN_ID', None)\n"
+        "    configure(); second()\n"
+        "    batches = [getattr(each, '_batch_processor', None)\n"
+        "               for each in processors(logfire.DEFAULT_LOGFIRE_INSTANCE.config.get_tracer_provider())]\n"
+        "    print([guard_of(each._exporter) is not None for each in batches if each is not None])\n",
+        RUNNABLE_TELEMETRY_CONSOLE="true",
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+    )
+    assert done.stdout.splitlines()[-1] == "[True]"
+    assert done.stderr.count("pipeline:my pipeline") == 2, done.stderr  # the tree on the terminal
+    assert names(receiver) == ["pipeline:my pipeline", "task:tasks.give"] * 2

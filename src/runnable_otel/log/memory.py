@@ -1,272 +1,307 @@
-"""The event log in memory: a stream for each run, and `LOG`, the log of this process, which `memory:` writes."""
+"""The event log in memory, and `LOG`, the log of this process, which `memory:` writes."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import secrets
 import threading
-from bisect import bisect_right
-from collections.abc import Callable, Mapping
-from itertools import count
-from typing import Any, Final, cast
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
 
-from runnable_otel.events import CUSTOM, OURS, PIPELINE_COMPLETED, PIPELINE_STARTED, TASK_LOG, Event
-from runnable_otel.jsontext import clip
-from runnable_otel.log import NOW, OLDEST, Batch, Entry, Gap
+from runnable_otel.events import PIPELINE_STARTED, Event
+from runnable_otel.log import NOW, OLDEST, Batch, Entry, Gap, Health, Record, RunPage, StoreUnavailable, positions
+from runnable_otel.log.limits import Limits
+from runnable_otel.log.pages import page_key, page_of, start_of_page
+from runnable_otel.log.records import expendable, json_text, record, rfc3339, signs_of_life, worth
+from runnable_otel.log.stream import MAX_EXPENDABLE, MAX_EXPENDABLE_BYTES, MemoryStream
+from runnable_otel.log.summary import RunState, code_of, other_edge
+from runnable_otel.log.waiting import Alarm, Waiters, Wake
+
+__all__ = ["LOG", "MAX_BYTES", "MAX_EXPENDABLE", "MAX_EXPENDABLE_BYTES", "MAX_RUNS", "MemoryLog", "MemoryStream"]
+__all__ += ["json_text"]
 
 MAX_RUNS: Final = 1000
 MAX_BYTES: Final = 64 * 1024 * 1024
-MAX_EXPENDABLE: Final = 10_000
-
-_SEQUENCE = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
-def json_text(event: Mapping[str, Any]) -> str:
-    """An event as one line of JSON; what JSON can't hold shows as `<unserializable: Type>`.
+class _Run:
+    """One run: its events, what is known of it, and its place in the order of changes."""
 
-    No code of a value's own class runs: neither its `__repr__` nor its `__str__`.
-    """
-    try:
-        return json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_placeholder)
-    except (TypeError, ValueError, RecursionError):
-        pass  # a key that is no text, NaN, a cycle, or nesting without end
-    kind = event.get("type")
-    stand_in = {"type": kind if isinstance(kind, str) else CUSTOM, "data": _placeholder(event)}
-    return json.dumps(stand_in, ensure_ascii=False, separators=(",", ":"))
+    __slots__ = ("change", "created", "entry", "state", "stream", "trace")
 
-
-def _placeholder(value: object) -> str:
-    return f"<unserializable: {clip(type(value).__name__, 128)}>"
-
-
-class MemoryStream:
-    """The events of one run, in memory. Threads write; threads and event loops read.
-
-    A position is `{epoch}-{sequence}`. The epoch belongs to this stream alone, so that a position of another run, or of
-    this run before the process was started anew, is seen to be none. Sequences have no holes, so that what is missing
-    after a position is what was dropped.
-
-    Args:
-        max_expendable: how many custom events and logs are kept; the oldest are dropped, in batches of an eighth.
-        max_bytes: how many characters of those are kept.
-    """
-
-    def __init__(self, *, max_expendable: int = MAX_EXPENDABLE, max_bytes: int = MAX_BYTES) -> None:
-        self._epoch = secrets.token_hex(8)
-        self._max_expendable, self._max_bytes = max_expendable, max_bytes
-        self._lock = threading.Lock()
-        self._head = 0
-        self._sequences: list[int] = []
-        self._entries: list[Entry] = []
-        self._sequence_of: dict[str, int] = {}
-        self._expendable: dict[int, tuple[int, str]] = {}  # sequence to size and uid, oldest first
-        self._expendable_size = 0
-        self._waiters: dict[int, Callable[[], None]] = {}
-        self._numbers = count()
-        self._ended = False
-        self.size: int = 0
+    def __init__(self, trace: str, stream: MemoryStream, now: float) -> None:
+        self.trace, self.stream, self.created = trace, stream, rfc3339(now)
+        self.state = RunState()
+        self.state.touched = now
+        self.change = 0
+        self.entry: Entry | None = None  # its summary, until it changes
 
     @property
-    def ended(self) -> bool:
-        """Whether the run is over."""
-        return self._ended
-
-    def append(self, text: str, *, uid: str = "", expendable: bool = False) -> str:
-        """Add an event, and return its position.
-
-        Args:
-            text: the event as JSON text.
-            uid: names the fact; the second event of a uid is not added. Empty: a fact of its own.
-            expendable: it may be dropped before the run is.
-        """
-        with self._lock:
-            if uid and uid in self._sequence_of:
-                return self._position(self._sequence_of[uid])
-            self._head += 1
-            position = self._position(self._head)
-            self._sequences.append(self._head)
-            self._entries.append(Entry(position, text))
-            self.size += len(text)
-            if uid:
-                self._sequence_of[uid] = self._head
-            if expendable:
-                self._expendable[self._head] = len(text), uid
-                self._expendable_size += len(text)
-                self._trim()
-            waiters = self._take_waiters()
-        for wake in waiters:
-            wake()
-        return position
-
-    def end(self, *, ended: bool = True) -> None:
-        """Nothing more comes; or, with false, something does after all."""
-        with self._lock:
-            self._ended = ended
-            waiters = self._take_waiters() if ended else []
-        for wake in waiters:
-            wake()
-
-    def read(self, position: str = OLDEST) -> Batch:
-        """What lies after a position; see `EventStream`."""
-        with self._lock:
-            after = self._resolve(position)
-            known, start = after is not None, after or 0
-            entries = self._entries[bisect_right(self._sequences, start) :]
-            lost = self._head - start - len(entries)
-            gap = None
-            if not known:
-                gap = Gap(self._position(0), "unknown", None)
-            elif lost and position != OLDEST:
-                gap = Gap(self._position(start), "trimmed", lost)
-            return Batch(entries, self._position(self._head), gap, self._ended)
-
-    def when_more(self, position: str, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call `wake` when there is more; see `EventStream`."""
-        with self._lock:
-            after = self._resolve(position)
-            number = next(self._numbers)
-            waits = after is not None and after >= self._head and not self._ended
-            if waits:
-                self._waiters[number] = wake
-        if not waits:
-            wake()
-        return lambda: self._forget(number)
-
-    def _forget(self, number: int) -> None:
-        with self._lock:
-            self._waiters.pop(number, None)
-
-    def _take_waiters(self) -> list[Callable[[], None]]:
-        waiters = list(self._waiters.values())
-        self._waiters.clear()
-        return waiters
-
-    def _position(self, sequence: int) -> str:
-        return f"{self._epoch}-{sequence}"
-
-    def _resolve(self, position: str) -> int | None:
-        """The sequence of a position; None if this stream never gave it out."""
-        if position == OLDEST:
-            return 0
-        if position == NOW:
-            return self._head
-        epoch, _, sequence = position.partition("-")
-        if epoch != self._epoch or not _SEQUENCE.fullmatch(sequence):
-            return None
-        number = int(sequence)
-        return number if number <= self._head else None
-
-    def _trim(self) -> None:
-        """Drop the oldest expendable events, many at a time: each time the lists are made anew."""
-        most, size = self._max_expendable, self._max_bytes
-        if len(self._expendable) <= most + most // 8 and self._expendable_size <= size + size // 8:
-            return
-        gone: set[int] = set()
-        for sequence, (length, uid) in self._expendable.items():
-            if len(self._expendable) - len(gone) <= most and self._expendable_size <= size:
-                break
-            gone.add(sequence)
-            self._expendable_size -= length
-            self.size -= length
-            self._sequence_of.pop(uid, None)
-        for sequence in gone:
-            del self._expendable[sequence]
-        kept = [pair for pair in zip(self._sequences, self._entries, strict=True) if pair[0] not in gone]
-        self._sequences, self._entries = [pair[0] for pair in kept], [pair[1] for pair in kept]
+    def key(self) -> str:
+        return page_key(self.state.started or self.created, self.trace)
 
 
 class MemoryLog:
-    """An `EventLog` in memory: the newest runs of this process.
+    """An `EventLog` in memory: the newest runs of this process. See `Limits` for the arguments."""
 
-    Whole finished runs are dropped, oldest first; inside a run only custom events and logs are.
+    blocks: bool = False
 
-    Args:
-        max_runs: how many runs are kept.
-        max_bytes: how many characters of JSON are kept.
-        max_expendable: how many custom events and logs of one run are kept.
-    """
-
-    def __init__(
-        self, *, max_runs: int = MAX_RUNS, max_bytes: int = MAX_BYTES, max_expendable: int = MAX_EXPENDABLE
-    ) -> None:
-        self._limits = max_runs, max_bytes, max_expendable
+    def __init__(self, *, max_runs: int = MAX_RUNS, max_bytes: int = MAX_BYTES, **limits: Any) -> None:
+        self._limits = Limits(max_runs=max_runs, max_bytes=max_bytes, **limits)
         self.renew()
 
     def renew(self) -> None:
         """Forget all; a process forked from this one starts so, for another thread may have held the lock."""
-        self._lock = threading.Lock()
-        self._streams: dict[str, MemoryStream] = {}
-        self._open: dict[str, set[str]] = {}  # trace to the span ids of its runs that are not over
+        self._lock = threading.RLock()
+        self._alarm = Alarm()
+        self._waiters = Waiters()  # for summaries
+        self._epoch = secrets.token_hex(8)
+        self._runs: dict[str, _Run] = {}
+        self._changed: dict[str, _Run] = {}  # in the order of their last change
+        self._change = 0
         self._traces: dict[str, str] = {}  # run id to its newest trace
-        self._size = 0
+        self._size = self._refused = 0
+        self._nothing_free_before = 0.0
+
+    # Writing.
 
     def append(self, event: Event) -> str:
         """Add one event, and return its position; one whose uid is there already is not added again."""
-        trace, span, run_id = _whose(event)
-        text = json_text(event.to_dict())
+        each = record(event)
+        self.extend([each])
         with self._lock:
-            stream = self._streams.get(trace)
-            if stream is None:
-                stream = self._streams[trace] = MemoryStream(max_expendable=self._limits[2], max_bytes=self._limits[1])
-            if event.type == PIPELINE_STARTED:
-                self._open.setdefault(trace, set()).add(span)
-                self._traces.pop(run_id, None)
-                self._traces[run_id] = trace
-                stream.end(ended=False)  # a trace may hold several runs, one after the other
-        before = stream.size
-        position = stream.append(text, uid=event.uid, expendable=event.type not in OURS or event.type == TASK_LOG)
-        ended = event.type == PIPELINE_COMPLETED and self._is_over(trace, span)
-        if ended:
-            stream.end()
-        self._retain(stream.size - before)
-        return position
+            run = self._runs.get(each.trace_id)
+            return "" if run is None else run.stream.position_of(event.uid) or run.stream.head
+
+    def extend(self, records: Sequence[Record]) -> int:
+        """Add events; see `EventLog`."""
+        kept = list(records)
+        alive, wakes, new, now = signs_of_life(kept), list[Wake](), 0, time.time()
+        reason = ""
+        with self._lock:
+            touched: dict[str, _Run] = {}
+            text = rfc3339(now)
+            for each in kept:
+                run = self._runs.get(each.trace_id) or self._make(each, now)
+                if run is None:
+                    reason = self._limits.full(len(self._runs), self._size)
+                    continue
+                refusal = self._refusal(run, each)
+                if not refusal and self._add(run, each, now, text):
+                    new += 1
+                    touched[each.trace_id] = run
+                reason = refusal or reason
+            for run in touched.values():
+                wakes += self._follow(run, now)
+            if touched:
+                wakes += self._waiters.take()
+        for wake in wakes:
+            wake()
+        self.alive(alive)
+        if reason:
+            raise StoreUnavailable(reason)
+        return new
+
+    def _make(self, each: Record, now: float) -> _Run | None:
+        """A new run, if there is room for one."""
+        if len(self._runs) >= self._limits.max_runs or self._size >= self._limits.max_bytes:
+            self._retain(now)
+            if self._limits.full(len(self._runs), self._size):
+                return None
+        stream = MemoryStream(max_expendable=self._limits.max_expendable, max_bytes=self._limits.max_expendable_bytes)
+        self._runs[each.trace_id] = run = _Run(each.trace_id, stream, now)
+        return run
+
+    def _refusal(self, run: _Run, each: Record) -> str:
+        """Why an event of a known run can't be taken now."""
+        if self._size < self._limits.max_bytes or each.event.uid in run.stream:
+            return ""
+        self._retain(time.time())
+        return self._limits.too_much(self._size, worth(each.event))
+
+    def _add(self, run: _Run, each: Record, now: float, text: str) -> bool:
+        """Add an event; whether it was new."""
+        event, stream, state = each.event, run.stream, run.state
+        if event.uid and event.uid in stream:
+            return False
+        spare = expendable(event)
+        if spare and state.counts.get("events", 0) >= self._limits.max_events:
+            state.counts["refused"] = state.counts.get("refused", 0) + 1
+            self._refused += 1
+            run.entry = None
+            return False
+        code, before = code_of(event), stream.size
+        state.see(event, text)
+        state.count(code, bool(code) and other_edge(event.uid) in stream, now)
+        stream.add(each.text, event.uid, expendable=spare)
+        self._size += stream.size - before
+        run_id = state.said("run_id")
+        if run_id and (code == PIPELINE_STARTED or run_id not in self._traces):
+            self._traces[run_id] = run.trace
+        return True
+
+    def _follow(self, run: _Run, now: float) -> list[Wake]:
+        """A run has changed: it goes to the end of the order, and may be over; who is to be called."""
+        self._change += 1
+        run.change, run.entry = self._change, None
+        self._changed.pop(run.trace, None)
+        self._changed[run.trace] = run
+        self._settle(run, now)
+        return run.stream.wakes()
+
+    def _settle(self, run: _Run, now: float) -> None:
+        over = run.state.over_at(self._limits.linger)
+        run.stream.mark(ended=over is not None and over <= now)
+        if over is None or over <= now:
+            self._alarm.unset(run.trace)
+        else:
+            self._alarm.set(run.trace, over - now, lambda: self._lingered(run))
+        if over is not None:
+            self._nothing_free_before = 0.0
+
+    def _lingered(self, run: _Run) -> None:
+        with self._lock:
+            self._settle(run, time.time())
+            wakes = run.stream.wakes() if run.stream.ended else []
+        for wake in wakes:
+            wake()
+
+    def _retain(self, now: float) -> None:
+        """Drop finished runs, the one that has been over for longest first, until there is some room."""
+        if now < self._nothing_free_before:
+            return
+        limits = self._limits
+        free = sorted((run.state.free_at(limits.linger, limits.abandoned), run.trace) for run in self._runs.values())
+        for at, trace in free:
+            if len(self._runs) < limits.runs_after_retention and self._size < limits.bytes_after_retention:
+                return
+            if at > now:
+                self._nothing_free_before = at
+                return
+            run = self._runs.pop(trace)
+            self._size -= run.stream.size
+            self._changed.pop(trace, None)
+            self._alarm.unset(trace)
+            if self._traces.get(run.state.said("run_id")) == trace:
+                del self._traces[run.state.said("run_id")]
+
+    def _next_free(self) -> float:
+        return min(run.state.free_at(self._limits.linger, self._limits.abandoned) for run in self._runs.values())
+
+    def alive(self, traces: Mapping[str, str]) -> None:
+        """Move `last_seen`; see `EventLog`."""
+        if not traces:
+            return
+        now = time.time()
+        with self._lock:
+            known = [(self._runs[trace], at) for trace, at in traces.items() if trace in self._runs]
+            for run, at in known:
+                run.state.alive(at, now)
+                self._change += 1
+                run.change, run.entry = self._change, None
+                self._changed.pop(run.trace, None)
+                self._changed[run.trace] = run
+        if known:
+            self._waiters.wake()
+
+    # Reading.
 
     def stream(self, run: str) -> MemoryStream | None:
         """The events of a run, which is a trace id or a run id; None: no such run is kept."""
-        with self._lock:
-            return self._streams.get(run) or self._streams.get(self._traces.get(run, ""))
+        found = self._find(run)
+        return None if found is None else found.stream
 
-    def run(self, run_id: str) -> str | None:
-        """The newest trace id of a run id."""
+    def run(self, run: str) -> Mapping[str, Any] | None:
+        """The summary of a run; see `EventLog`."""
         with self._lock:
-            return self._traces.get(run_id)
+            found = self._find(run)
+            return None if found is None else found.state.summary(found.trace)
 
-    def runs(self) -> list[str]:
-        """The trace ids that are kept, oldest first."""
+    def _find(self, run: str) -> _Run | None:
         with self._lock:
-            return list(self._streams)
+            return self._runs.get(run) or self._runs.get(self._traces.get(run, ""))
 
-    def _is_over(self, trace: str, span: str) -> bool:
+    def runs(self, *, limit: int = 100, before: str = "", status: str = "", text: str = "") -> RunPage:
+        """Summaries of runs; see `EventLog`."""
+        start = start_of_page(before)
         with self._lock:
-            runs = self._open.get(trace, set())
-            runs.discard(span)
-            return not runs
+            keys = sorted(((run.key, run) for run in self._runs.values()), key=lambda pair: pair[0], reverse=True)
+            rows = ((key, run.state.summary(run.trace)) for key, run in keys if not start or key < start)
+            return page_of(rows, limit, status, text)
 
-    def _retain(self, grown: int) -> None:
-        """Count what has come, and drop the oldest finished runs while there is too much."""
-        max_runs, max_bytes, _ = self._limits
+    def summaries(self) -> SummaryStream:
+        """The summaries of all runs; see `EventLog`."""
+        return SummaryStream(self)
+
+    def health(self) -> Health:
+        """How it is; see `EventLog`."""
         with self._lock:
-            self._size += grown
-            if len(self._streams) <= max_runs and self._size <= max_bytes:
-                return
-            for trace in [trace for trace, stream in self._streams.items() if stream.ended]:
-                if len(self._streams) <= max_runs and self._size <= max_bytes:
+            events = sum(run.stream.events for run in self._runs.values())
+            numbers = {"runs": len(self._runs), "events": events, "bytes": self._size, "refused": self._refused}
+            reason = self._limits.full(len(self._runs), self._size)
+            if reason and self._next_free() <= time.time():
+                reason = ""  # there will be room when it is needed
+        return Health(not reason, reason, numbers)
+
+    def close(self) -> None:
+        """Nothing to let go: what the log holds stays readable."""
+        self._alarm.close()
+
+    # For `SummaryStream`.
+
+    def changed_after(self, position: str, limit: int) -> Batch:
+        """Summaries of the runs that changed after a position."""
+        with self._lock:
+            after = self._resolve(position)
+            gap = None if after is not None else Gap(positions.text(self._epoch, 0), "unknown", None)
+            newest: list[_Run] = []
+            for run in reversed(self._changed.values()):
+                if run.change <= (after or 0):
                     break
-                self._size -= self._streams.pop(trace).size
-                self._open.pop(trace, None)
-            self._traces = {run_id: trace for run_id, trace in self._traces.items() if trace in self._streams}
+                newest.append(run)
+            newest.reverse()
+            entries = [self._entry(run) for run in islice(newest, limit)]
+            last = newest[limit - 1].change if limit < len(newest) else self._change
+            return Batch(entries, positions.text(self._epoch, last), gap, ended=False)
+
+    def when_changed(self, position: str, wake: Wake) -> Callable[[], None]:
+        """Call `wake` when a run has changed after a position."""
+        with self._lock:
+            after = self._resolve(position)
+            if after is not None and after >= self._change:
+                return self._waiters.add(wake)
+        wake()
+        return lambda: None
+
+    def _entry(self, run: _Run) -> Entry:
+        if run.entry is None:
+            run.entry = Entry(positions.text(self._epoch, run.change), json_text(run.state.summary(run.trace)))
+        return run.entry
+
+    def _resolve(self, position: str) -> int | None:
+        if position in (OLDEST, NOW):
+            return self._change if position else 0
+        cursor = positions.parse(position)
+        if cursor is None or cursor.epoch != self._epoch or cursor.sequence > self._change:
+            return None
+        return cursor.sequence
 
 
-def _whose(event: Event) -> tuple[str, str, str]:
-    """Trace, span and run id of an event; a custom event has them under `runnable`."""
-    more: object = event.fields.get("runnable")
-    nested = cast("dict[str, Any]", more) if isinstance(more, dict) else dict[str, Any]()
-    trace, span, run_id = (
-        str(event.fields.get(key) or nested.get(key) or "") for key in ("trace_id", "span_id", "run_id")
-    )
-    return trace, span, run_id
+class SummaryStream:
+    """The summaries of all runs of a log in memory, as an `EventStream`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    def read(self, position: str = OLDEST, limit: int = 1000) -> Batch:
+        """The runs that changed after a position; see `EventLog.summaries`."""
+        return self._log.changed_after(position, limit)
+
+    def when_more(self, position: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` when one has changed; see `EventStream`."""
+        return self._log.when_changed(position, wake)
 
 
 LOG: Final = MemoryLog()
