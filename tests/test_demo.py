@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import signal
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -364,3 +369,102 @@ def test_split() -> None:
     spans, rest = split(f"no line end{span}{span}{other}")
     assert [each["name"] for each in spans] == ["task:x", "task:x"]
     assert rest == f"no line end{other}"
+
+
+# --- the page, in a terminal -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_the_page_in_a_terminal(tmp_path: Path) -> None:
+    """In a terminal the demo opens the user's browser at a page that has the runs, and stays until Ctrl-C; the counts
+    are the same as without."""
+    for module in ("starlette", "uvicorn", "httptools", "httpx"):
+        pytest.importorskip(module, reason=f"needs {module}")
+    import httpx
+
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    with terminal(tmp_path / "home", BROWSER=f"{browser} %s") as process:
+        before = process.read_until("The page stays until Ctrl-C: ")
+        address = process.read_until("\n").strip()
+        assert "They agree: each span, event and attempt is there exactly once." in before
+        assert "in all: 25 spans sent, 25 received; 18 start, 18 end, 1 skip events; 14 attempts" in before
+        opened = (tmp_path / "opened").read_text().strip()
+        assert f"The page, as it happens (in your browser): {opened}" in before
+        base, code = address.split("#code=")
+        assert opened.split("#code=")[0] == base
+        with httpx.Client(base_url=base, trust_env=False) as client:
+            assert "<title>" in client.get("/", headers={"Accept": "text/html"}).text
+            token = client.post("/token", json={"code": code}).json()["token"]
+            runs = client.get("/runs", headers={"Authorization": f"Bearer {token}"}).json()["runs"]
+        assert sorted((run["name"], run["status"]) for run in runs) == [
+            ("answer.main", "success"),
+            ("orders.main", "success"),
+            ("restock.main", "error"),
+            ("restock.main", "success"),
+        ]
+        process.interrupt()
+        assert process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_no_page(tmp_path: Path) -> None:
+    """`--no-page`: a terminal gets what a file gets, and the demo ends by itself."""
+    with terminal(tmp_path / "home", "--no-page") as process:
+        shown = process.read_until(None)
+        assert process.wait() == 0
+    assert "They agree" in shown
+    assert "The page" not in shown
+
+
+class Terminal:
+    """The demo in a pseudo-terminal."""
+
+    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
+        folder.mkdir()
+        self._leader, follower = os.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "runnable_otel", "demo", *arguments],
+            cwd=folder,
+            env=environment(folder, HOME=str(folder), COLUMNS="80", PYTHONIOENCODING="utf-8", **variables),
+            stdin=subprocess.DEVNULL,
+            stdout=follower,
+            stderr=follower,
+        )
+        os.close(follower)
+        self._read = ""
+
+    def read_until(self, text: str | None) -> str:
+        """What comes until that text; until the end where it is None."""
+        while text is None or text not in self._read:
+            assert select.select([self._leader], [], [], 300)[0], self._read
+            try:
+                more = os.read(self._leader, 65536)
+            except OSError:  # Linux says so at the end
+                more = b""
+            if not more:
+                assert text is None, self._read
+                return self._read
+            self._read += more.decode("utf-8", "replace").replace("\r\n", "\n")
+        before, _, self._read = self._read.partition(text)
+        return before
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self._process.wait(60)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._leader)
+
+
+@contextmanager
+def terminal(folder: Path, *arguments: str, **variables: str) -> Iterator[Terminal]:
+    with closing(Terminal(folder, *arguments, **variables)) as made:
+        yield made

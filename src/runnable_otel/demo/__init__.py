@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runnable_otel.cli import Parser
+from runnable_otel.demo import live
 from runnable_otel.demo.agreement import Counts, counts, disagreements
 from runnable_otel.demo.processes import Done, Stage
 from runnable_otel.demo.receiver import Receiver
@@ -35,7 +37,10 @@ Three real runs, their traces as an OTLP receiver got them, and counts:
                   each attempt, and each step that a retry skipped
   attempts        what runnable itself says that it ran, in its run log
 
-The exit code is 0 only if they agree: each names the same facts, each once."""
+The exit code is 0 only if they agree: each names the same facts, each once.
+
+In a terminal the page shows the runs as they happen, in your browser, and stays
+until Ctrl-C. For that the events go to a live server in this process, too."""
 
 _HEAD: Final = """\
 Three runs, in real processes. Drawn is what an OTLP/gRPC receiver got. Counted
@@ -82,7 +87,7 @@ def main(arguments: Sequence[str], receiver: Callable[[], Receiver] = Receiver) 
     """Run the demo.
 
     Args:
-        arguments: `--verbose`, or none.
+        arguments: `--verbose`, `--no-page`, or none.
         receiver: makes the receiver.
 
     Returns:
@@ -90,18 +95,39 @@ def main(arguments: Sequence[str], receiver: Callable[[], Receiver] = Receiver) 
     """
     parser = Parser("demo", description=_DESCRIPTION)
     parser.add_argument("--verbose", action="store_true", help="show what the pipelines write, too")
-    verbose: bool = parser.parse_args(list(arguments)).verbose
+    parser.add_argument("--no-page", action="store_true", help="no page, as where the output is no terminal")
+    options = parser.parse_args(list(arguments))
     missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
     if missing:
         names = " ".join(f"'{name}'" for name in missing)
         print(f"{parser.prog}: its pipelines need more packages: pip install {names}", file=sys.stderr)  # noqa: T201
         return 1
-    temporary = TemporaryDirectory(prefix="runnable-otel-demo-", ignore_cleanup_errors=True)
-    with temporary as folder, receiver() as listening:
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory(prefix="runnable-otel-demo-", ignore_cleanup_errors=True))
+        listening = stack.enter_context(receiver())
         say(_HEAD)
+        page = _page(stack) if sys.stdout.isatty() and not options.no_page else None
         # runnable wants a pipeline's file below the current folder, and asks for it by its real path.
-        root = Path(folder).resolve()
-        return _report([_show(n, Stage(root / str(n), listening), verbose) for n in range(1, len(_RUNS) + 1)])
+        stages = [
+            Stage(Path(folder).resolve() / str(n), listening, "" if page is None else page.endpoint)
+            for n in range(1, len(_RUNS) + 1)
+        ]
+        code = _report([_show(n, stage, options.verbose) for n, stage in enumerate(stages, start=1)])
+        if page is not None:
+            say(f"\nThe page stays until Ctrl-C: {page.address()}")
+            live.wait()
+        return code
+
+
+def _page(stack: ExitStack) -> live.Live | None:
+    """Serve the page until the stack is left, and show it; None where its packages are missing."""
+    if not live.is_installed():
+        say("\nFor the page, too: pip install 'runnable-otel[serve]'")
+        return None
+    page = stack.enter_context(live.Live())
+    address = page.address()
+    say(f"\nThe page, as it happens{' (in your browser)' if live.show(address) else ''}: {address}")
+    return page
 
 
 class _Outcome(NamedTuple):

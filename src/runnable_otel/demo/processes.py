@@ -52,13 +52,18 @@ class Stage:
     Telemetry is switched on by variables only: the endpoint, a file sink for the events, and
     `OTEL_TRACES_EXPORTER=otlp,console`. The second exporter writes each span that ends to standard output, on a way of
     its own: that is what "sent" means, and what does not arrive is missed.
+
+    Args:
+        folder: is made.
+        receiver: gets the spans.
+        live: the OTLP/gRPC endpoint that gets the events, too; empty for none.
     """
 
-    def __init__(self, folder: Path, receiver: Receiver) -> None:
+    def __init__(self, folder: Path, receiver: Receiver, live: str = "") -> None:
         shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns("__pycache__"))
         self.folder = folder
         self._receiver = receiver
-        self._environ = environment(folder, receiver.endpoint, os.environ)
+        self._environ = environment(folder, receiver.endpoint, os.environ, live)
         self._known_attempts: set[Attempt] = set()
         self._known_events = 0
 
@@ -121,7 +126,7 @@ class Stage:
         return fresh, bool(logs) and all(log["status"] == "SUCCESS" for log in logs)
 
 
-def environment(folder: Path, endpoint: str, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(folder: Path, endpoint: str, environ: Mapping[str, str], live: str = "") -> dict[str, str]:
     """The environment of a process: the user's own, without what would send its spans elsewhere, and ours."""
     child = {name: value for name, value in environ.items() if not name.startswith(_STRANGERS)}
     child |= {
@@ -139,6 +144,8 @@ def environment(folder: Path, endpoint: str, environ: Mapping[str, str]) -> dict
         "XDG_STATE_HOME": str(folder / "state"),
         "PYTHONUSERBASE": site.getuserbase(),
     }
+    if live:
+        child |= {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": live, "RUNNABLE_OTEL_SINKS": f"file:{_EVENTS},otlp:"}
     if not _has_startup_file():
         run.watch(child)
     return child
