@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,9 +18,12 @@ from opentelemetry.context import get_value
 from runnable_otel.environment_variables import OTEL_RUNNABLE_SINK_TOKEN
 from runnable_otel.events import Event
 from runnable_otel.sinks import Hub, Sink
-from runnable_otel.worker import Counts, Worker
+from runnable_otel.worker import Counts, Unavailable, Worker
 from support.environments import ROOT
 from support.project import Project
+from support.runlog import attempts, run_logs
+from support.waiting import free_port
+from test_bad_input import without
 
 LONG = 60.0
 """Seconds to wait for a fact: only a failure takes that long."""
@@ -41,6 +45,7 @@ class Recorder:
         self.raises = raises
         self.entered = threading.Event()
         self.closed = threading.Event()
+        self.gone = ""
         self.uids: list[str] = []
         self.threads: set[str] = set()
         self.suppressed: list[object] = []
@@ -83,7 +88,7 @@ def workers() -> Iterator[list[Worker]]:
 
 
 def check(counts: Counts) -> Counts:
-    assert counts.accepted == counts.delivered + sum(counts.dropped.values()) + counts.pending
+    assert counts.accepted == counts.delivered + counts.spooled + sum(counts.dropped.values()) + counts.pending
     return counts
 
 
@@ -111,7 +116,7 @@ def test_we_do_not_observe_ourselves(workers: list[Worker]) -> None:
 
 
 def test_a_sink_that_hangs(workers: list[Worker]) -> None:
-    """A sink that never comes back holds no caller: what has no room is dropped and counted, the rest is pending."""
+    """A sink that never comes back holds no caller: what has no room is dropped and counted, at the end all is."""
     sink = Recorder(is_open=False)
     workers.append(worker := Worker(sink, limit=10))
     worker.emit(event(0))
@@ -119,17 +124,89 @@ def test_a_sink_that_hangs(workers: list[Worker]) -> None:
     for number in range(1, 25):
         worker.emit(event(number))
     assert check(worker.counts()) == Counts(25, 0, {"full": 15}, 10)
-    assert worker._oldest() == 1  # what a flush waits for
+    assert worker._backlog.oldest() == 1  # what a flush waits for
     assert not worker.flush(0)
     assert not worker.close(0)
-    counts = check(worker.counts())
-    assert counts.pending == 1  # in the sink's hand
-    assert counts.dropped == {"full": 15, "timeout": 9}
+    assert check(worker.counts()) == Counts(25, 0, {"full": 15, "timeout": 10}, 0)  # one is in the sink's hand
     worker.emit(event(26))
-    assert check(worker.counts()).dropped["closed"] == 1
     sink.gate.set()
-    assert worker.close(LONG)  # it came back after all
-    assert check(worker.counts()) == Counts(26, 1, {"full": 15, "timeout": 9, "closed": 1}, 0)
+    assert worker.close(LONG)  # it came back after all, but what is counted stays so
+    assert check(worker.counts()) == Counts(26, 0, {"full": 15, "timeout": 10, "closed": 1}, 0)
+
+
+class Away(Batches):
+    """A sink that is away until its gate is opened, or for good."""
+
+    def __init__(self, *, for_good: bool = False) -> None:
+        super().__init__(is_open=False)
+        self.for_good, self.calls = for_good, 0
+
+    def emit_batch(self, events: list[Event]) -> None:
+        self.calls += 1
+        self.entered.set()
+        if self.for_good or not self.gate.is_set():
+            raise Unavailable("gone for lunch")
+        super().emit_batch(events)
+
+
+def test_a_sink_that_is_away(
+    workers: list[Worker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a sink could not take now is given to it again, in order, until it can; nothing is lost, nor said to be."""
+    monkeypatch.setattr("runnable_otel.worker.PAUSES", (0.001,))
+    workers.append(worker := Worker(sink := Away()))
+    for number in range(20):
+        worker.emit(event(number))
+    assert sink.entered.wait(LONG)
+    assert not worker.flush(0)
+    assert check(worker.counts()) == Counts(20, 0, {}, 20)
+    sink.gate.set()
+    assert worker.flush(LONG)
+    assert sink.uids == [f"uid:{number}" for number in range(20)]
+    assert check(worker.counts()) == Counts(20, 20, {}, 0)
+    assert caplog.messages == []
+
+
+def test_a_sink_that_is_back_at_the_end(workers: list[Worker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end does not wait for the time of the next try: what a sink could not take before is given to it at once."""
+    monkeypatch.setattr("runnable_otel.worker.PAUSES", (10 * LONG,))
+    workers.append(worker := Worker(sink := Away()))
+    worker.emit(event(0))
+    assert sink.entered.wait(LONG)
+    sink.gate.set()
+    assert worker.close(LONG)
+    assert check(worker.counts()) == Counts(1, 1, {}, 0)
+    assert sink.calls <= 2
+
+
+def test_a_sink_that_stays_away(
+    workers: list[Worker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a sink is away the least of what waits is dropped first; at the end the rest is counted, after one try."""
+    monkeypatch.setattr("runnable_otel.worker.PAUSES", (10 * LONG,))
+    workers.append(worker := Worker(sink := Away(for_good=True), limit=10))
+    worker.emit(event(0))
+    assert sink.entered.wait(LONG)
+    for number in range(1, 15):
+        worker.emit(event(number))
+    assert check(worker.counts()) == Counts(15, 0, {"full": 5}, 10)
+    assert worker.close(LONG)
+    assert check(worker.counts()) == Counts(15, 0, {"full": 5, "unavailable": 10}, 0)
+    assert sink.calls <= 3
+    assert caplog.messages[-1] == ("15 events to Away lost so far (full 5, unavailable 10; last error: gone for lunch)")
+
+
+def test_nobody_waits_for_a_sink_that_is_gone(workers: list[Worker]) -> None:
+    """What waits for a sink that knows itself that nobody takes anything is not lost for want of time."""
+    workers.append(worker := Worker(sink := Recorder(is_open=False)))
+    sink.gone = "connection refused"
+    worker.emit(event(0))
+    assert not worker.close(0)
+    assert check(worker.counts()) == Counts(1, 0, {"unavailable": 1}, 0)
+    assert list(worker.undelivered()) == [
+        "1 of 1 event to Recorder lost (unavailable 1; last error: connection refused)"
+    ]
+    sink.gate.set()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(3), KeyboardInterrupt()])
@@ -147,7 +224,7 @@ def test_a_sink_that_raises(workers: list[Worker], caplog: pytest.LogCaptureFixt
         assert worker.flush(LONG)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 1
-    assert lines[0].startswith(f"Recorder lost 1 events so far (failed 1; last error: {type(error).__name__}")
+    assert lines[0].startswith(f"1 event to Recorder lost so far (failed 1; last error: {type(error).__name__}")
 
 
 def test_what_is_dropped_first(workers: list[Worker]) -> None:
@@ -191,9 +268,9 @@ def test_bytes_are_bounded(workers: list[Worker]) -> None:
 
 def test_the_bounds() -> None:
     """The bounds are those of promise P8, and those of the settings."""
-    from runnable_otel import worker
+    from runnable_otel import backlog
 
-    assert (worker.LIMIT, worker.LIMIT_BYTES, worker.BATCH) == (2048, 8 * 1024 * 1024, 512)
+    assert (backlog.LIMIT, backlog.LIMIT_BYTES, backlog.BATCH) == (2048, 8 * 1024 * 1024, 512)
 
 
 def test_no_event(workers: list[Worker]) -> None:
@@ -342,6 +419,14 @@ class Hangs:
     def close(self): pass
 class Raises(Hangs):
     def emit(self, event): raise SystemExit(9)
+class Sleepy(Hangs):
+    def emit(self, event):
+        threading.Event().wait(0.2)
+        with open("sleepy", "a") as file:
+            file.write(event.uid + "\\n")
+class Rude(Hangs):
+    slow = False
+    def emit(self, event): raise RuntimeError("no")
 """
 
 
@@ -363,6 +448,7 @@ def third_parties(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (metadata / "entry_points.txt").write_text(
         "[runnable_otel_sink]\nbroken = no_such_module:Sink\n"
         "hangs = hostile_sinks:Hangs\nraises = hostile_sinks:Raises\n"
+        "sleepy = hostile_sinks:Sleepy\nrude = hostile_sinks:Rude\n"
     )
     return folder
 
@@ -398,28 +484,93 @@ def queue_of(stdout: str) -> list[dict[str, Any]]:
     return json.loads(line.removeprefix("EVENTS "))
 
 
-@pytest.mark.parametrize("name", ["python", "exits"])
-def test_hostile_sinks(project: Project, third_parties: Path, name: str) -> None:
-    """With a sink that hangs and one that raises the run is as without them, and what they lost is said once each."""
-    plain = project.pipeline(name, check=False)
-    project = Project(project.folder / "again")
-    done = project.pipeline(
+HEAVY = ["fails", "shell_fails", "notebook", "notebook_fails", "mapped", "async_sequence", "async_fails", "job_fails"]
+FAULTY = [("python", ""), ("exits", ""), *(pytest.param(name, "", marks=pytest.mark.live) for name in HEAVY)]
+FAULTY += [pytest.param("mapped", "pool.yaml", marks=pytest.mark.live)]
+HOSTILE = "hangs:,raises:,sleepy:,rude:,file:events.jsonl"
+
+
+@pytest.mark.parametrize(("name", "configuration"), FAULTY)
+def test_hostile_sinks(project: Project, third_parties: Path, name: str, configuration: str) -> None:
+    """With sinks that hang, raise and are slow, and an endpoint that is down, the run is as without them.
+
+    What each sink lost is said, to the event.
+    """
+    plain = project.pipeline(name, check=False, CONFIGURATION=configuration)
+    mine = Project(project.folder / "again")
+    address = f"127.0.0.1:{free_port()}"
+    done = mine.pipeline(
         name,
         check=False,
         PYTHONPATH=str(third_parties),
-        RUNNABLE_OTEL_SINKS="hangs:,raises:,file:events.jsonl",
+        RUNNABLE_OTEL_SINKS=f"{HOSTILE},otlp:http://{address}",
         RUNNABLE_OTEL_EXIT_TIMEOUT="0.5",
+        CONFIGURATION=configuration,
     )
     assert done.returncode == plain.returncode
-    events = [json.loads(line) for line in (project.folder / "events.jsonl").read_text().splitlines()]
+    if not configuration:  # the processes of a pool write in any order
+        assert without(done.stdout, mine.folder) == without(plain.stdout, project.folder)
+    assert results(mine.folder) == results(project.folder)
+    events = [json.loads(line) for line in (mine.folder / "events.jsonl").read_text().splitlines()]
     assert events[-1]["type"] == "pipeline_completed"
     lines = warnings_of(done.stderr)
-    hangs = [line for line in lines if line.startswith("Hangs")]
-    assert hangs == [
-        f"Hangs lost {len(events) - 1} events so far (timeout {len(events) - 1}; 1 more are still with it)"
+    number = len(events)
+    lost = dict(re.findall(rf"(?:(?<=^)|(?<= ))\d+ of {number} events to (\S+) lost \((.*?)\)(?:[,;.]|$)", lines[-1]))
+    assert {*lost, "Sleepy"} == {"Hangs", "Raises", "Sleepy", address}, lines
+    assert lost["Hangs"] == f"timeout {number}"
+    assert lost["Raises"] == f"failed {number}; last error: SystemExit: 9"
+    assert lost[address] == f"unavailable {number}; last error: connection refused"
+    missing = int(re.sub(r"\D+", "", lost.get("Sleepy", "0")))
+    delivered = (mine.folder / "sleepy").read_text().splitlines()
+    assert missing + len(delivered) in (number - 1, number)  # one is in its hand when the process ends
+    assert delivered == [event["uid"] for event in events][: len(delivered)]
+    assert len(lines) <= len(lost) + 1, "a line a minute each, and one at the end"
+    assert [line for line in done.stderr.splitlines() if "Rude" in line] == [
+        "Rude took no event (RuntimeError); 1 dropped so far"
     ]
-    assert any(line.startswith("Raises lost") and "SystemExit: 9" in line for line in lines)
-    assert len(lines) <= 3
+
+
+def results(folder: Path) -> list[tuple[str, Any]]:
+    """What the run log says came of each attempt."""
+    (log,) = run_logs(folder)
+    if log.get("job"):
+        return [("job", [(each["status"], each["output_parameters"]) for each in log["job"]["attempts"]])]
+    return [(log["status"], None), *((each.step, (each.success, each.outputs)) for each in attempts(log["steps"]))]
+
+
+COUNTED = """
+import json, os, runpy, sys
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+runpy.run_path(os.path.abspath("pipelines.py"), run_name="__main__")
+from runnable_otel.telemetry import TELEMETRY
+for worker in TELEMETRY.hub.workers:
+    assert worker.flush(60)
+found = {}
+for resource in json.loads(reader.get_metrics_data().to_json())["resource_metrics"]:
+    for metric in (each for scope in resource["scope_metrics"] for each in scope["metrics"]):
+        if metric["name"] == "runnable.otel.dropped":
+            for point in metric["data"]["data_points"]:
+                found[next(iter(point["attributes"].values()))] = point["value"]
+print("DROPPED", json.dumps(found))
+"""
+
+
+def test_the_metric_of_what_is_dropped(project: Project, third_parties: Path) -> None:
+    """`runnable.otel.dropped` counts what each sink and the caller's queue did not take, to the event."""
+    done = project.script(
+        COUNTED,
+        PIPELINE="python",
+        QUEUE="1",
+        QUEUE_SIZE="2",
+        PYTHONPATH=str(third_parties),
+        RUNNABLE_OTEL_SINKS="raises:,rude:,file:events.jsonl",
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("DROPPED "))
+    assert json.loads(line.removeprefix("DROPPED ")) == {"queue": 6, "Raises.failed": 8, "Rude": 8}
 
 
 ORDER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _LEDGER_BYTES = 1 << 20
+_LEDGER_SECONDS = 0.5  # that a run, or the end of the process, waits for a line: a home that hangs holds it no longer
 
 
 def derive(kind: str, *parts: str, size: int) -> int:
@@ -55,6 +57,36 @@ class RunRoot(NamedTuple):
         """The span id of one attempt of one step of this run. `step` is the resolved dotted name of the step log."""
         return derive("attempt", f"{self.trace_id:032x}", f"{self.span_id:016x}", step, str(attempt), size=8)
 
+    def node_span_id(self, kind: str, name: str) -> int:
+        """The span id of a composite node or a branch of this run, which runs once.
+
+        Args:
+            kind: `branch`, or `composite` for all others.
+            name: the resolved dotted name of its log.
+        """
+        return derive(kind, f"{self.trace_id:032x}", f"{self.span_id:016x}", name, size=8)
+
+
+SEED: Final = "RUNNABLE_OTEL_SEED"
+"""The variable with what the pods of one workflow or Kubernetes job have in common, and no other has: its uid."""
+
+
+def seeded_trace_id(seed: str, run_id: str, indicator: str = "") -> int:
+    """The trace id of a run whose processes can't tell each other.
+
+    Args:
+        seed: see `SEED`.
+        run_id: runnable's run id, which alone would repeat.
+        indicator: runnable's retry indicator: Argo may retry a workflow under the uid that it had.
+    """
+    return derive("trace", seed, run_id, indicator, size=16)
+
+
+def seeded_root(seed: str, run_id: str, indicator: str = "", trace_id: int = 0) -> RunRoot:
+    """The root of such a run; `trace_id` where it joins a trace that is there already."""
+    trace_id = trace_id or seeded_trace_id(seed, run_id, indicator)
+    return RunRoot(trace_id, derive("root", f"{trace_id:032x}", seed, run_id, indicator, size=8))
+
 
 class ChosenIds(IdGenerator):
     """Gives the next span the id that was chosen for it, and all others those of the provider's own generator.
@@ -67,18 +99,19 @@ class ChosenIds(IdGenerator):
         self._local = threading.local()
 
     @contextmanager
-    def choose(self, span_id: int) -> Generator[None, None, None]:
-        self._local.span_id = span_id
+    def choose(self, span_id: int, trace_id: int = 0) -> Generator[None, None, None]:
+        """Within this, the ids that are not 0 are given; the one of the trace to a span without a parent only."""
+        self._local.span_id, self._local.trace_id = span_id, trace_id
         try:
             yield
         finally:
-            self._local.span_id = 0
+            self._local.span_id = self._local.trace_id = 0
 
     def generate_span_id(self) -> int:
         return getattr(self._local, "span_id", 0) or self._wrapped.generate_span_id()
 
     def generate_trace_id(self) -> int:
-        return self._wrapped.generate_trace_id()
+        return getattr(self._local, "trace_id", 0) or self._wrapped.generate_trace_id()
 
     def is_trace_id_random(self) -> bool:
         return self._wrapped.is_trace_id_random()
@@ -119,8 +152,42 @@ def inject(environ: MutableMapping[str, Any]) -> None:
     environ.update(carrier())
 
 
+_RUN: Final = "_RUNNABLE_OTEL_RUN"
+"""What TRACEPARENT does not say: the root of the run, for the ids that are derived from it, and metrics' dimensions.
+
+Its name does not begin with RUNNABLE_, so runnable gives it to no shell task, and prints it nowhere.
+"""
+
+
+def inject_run(environ: MutableMapping[str, str], root: RunRoot, dimensions: Mapping[str, str]) -> None:
+    """Put a run into the environment of a process that executes a part of it."""
+    inject(environ)
+    environ[_RUN] = json.dumps([f"{root.trace_id:032x}", f"{root.span_id:016x}", dict(dimensions)])
+
+
+def run_from_environment(trace_id: int, span_id: int) -> tuple[RunRoot, dict[str, str]]:
+    """The run's root and the dimensions of its metrics; without a word on them the parent span is the root."""
+    try:
+        trace_name, span_name, dimensions = json.loads(os.environ.get(_RUN, ""))
+        root = RunRoot(int(trace_name, 16), int(span_name, 16))
+        if root.trace_id == trace_id and root.span_id:
+            return root, {str(name): str(value) for name, value in dimensions.items()}
+    except (ValueError, TypeError, AttributeError):
+        pass  # not set, or not by us
+    return RunRoot(trace_id, span_id), {}
+
+
+class Remembered(NamedTuple):
+    """A run as the ledger has it: where it hangs, when it began, what it is called, and its parent's span id or 0."""
+
+    root: RunRoot
+    started_ns: int
+    name: str
+    parent_id: int
+
+
 class Ledger:
-    """Remembers which trace a run id has, so that a retry can link to the attempt before.
+    """Remembers which trace a run id has, so that a retry can link to the attempt before, and `backfill` finds it.
 
     Run ids repeat and runnable's run log has no place for a trace id, so this is a file of ours: one JSON line a run,
     appended; bounded to two files of 1 MiB. What can't be written or read is simply not remembered.
@@ -128,6 +195,7 @@ class Ledger:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
+        self._last: threading.Thread | None = None
 
     def _file(self) -> Path:
         if self._folder is not None:
@@ -135,13 +203,22 @@ class Ledger:
         state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
         return Path(state) / "runnable-otel" / "runs.jsonl"
 
-    def remember(self, run_id: str, root: RunRoot, started_ns: int) -> None:
+    def remember(self, run_id: str, root: RunRoot, started_ns: int, name: str = "", parent_id: int = 0) -> None:
         """Append one run; on a thread of its own, because the caller is the user's."""
-        line = json.dumps([run_id[:256], f"{root.trace_id:032x}", f"{root.span_id:016x}", started_ns]) + "\n"
+        ids = f"{root.trace_id:032x}", f"{root.span_id:016x}"
+        line = json.dumps([run_id[:256], *ids, started_ns, name[:128], f"{parent_id:016x}"]) + "\n"
+        thread = threading.Thread(target=self._append, args=(line,), name="runnable-otel-ledger", daemon=True)
         try:
-            threading.Thread(target=self._append, args=(line,), name="runnable-otel-ledger").start()
+            thread.start()
+            if self._last is None:
+                atexit.register(self._wait)
+            self._last = thread
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             logger.debug("run not remembered: %s", error)
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            self._last.join(_LEDGER_SECONDS)
 
     def _append(self, line: str) -> None:
         try:
@@ -155,9 +232,19 @@ class Ledger:
         except OSError as error:
             logger.debug("run not remembered: %s", error)
 
-    def recall(self, run_id: str) -> list[tuple[RunRoot, int]]:
-        """The runs of that id, oldest first, each with its start in nanoseconds since 1970."""
-        found: list[tuple[RunRoot, int]] = []
+    def recall(self, run_id: str) -> list[Remembered]:
+        """The runs of that id, oldest first; none of a file that takes longer to read than anybody may wait."""
+        found: list[Remembered] = []
+        reading = threading.Thread(target=lambda: found.extend(self._read(run_id)), daemon=True)
+        try:
+            reading.start()
+            reading.join(_LEDGER_SECONDS)
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            logger.debug("run not recalled: %s", error)
+        return list(found)
+
+    def _read(self, run_id: str) -> list[Remembered]:
+        found: list[Remembered] = []
         wanted = run_id[:256]
         for file in (self._file().with_suffix(".old"), self._file()):
             try:
@@ -166,9 +253,10 @@ class Ledger:
                 continue
             for line in lines:
                 try:
-                    name, trace_id, span_id, started = json.loads(line)
-                    if name == wanted:
-                        found.append((RunRoot(int(trace_id, 16), int(span_id, 16)), int(started)))
+                    of, trace_id, span_id, started, name, parent_id = json.loads(line)
+                    if of == wanted:
+                        root = RunRoot(int(trace_id, 16), int(span_id, 16))
+                        found.append(Remembered(root, int(started), str(name), int(parent_id, 16)))
                 except (ValueError, TypeError):
                     continue  # a line that another program, or a full disk, left damaged
         return found

@@ -6,16 +6,14 @@ What goes in is counted until it is out again: accepted = delivered + dropped, b
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-import weakref
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,  # what opentelemetry.instrumentation sets, which we don't import: see hooks.py
@@ -23,56 +21,49 @@ from opentelemetry.context import (
     set_value,
 )
 
-from runnable_otel.events import OURS, PIPELINE_COMPLETED, TASK_COMPLETED, TASK_ERROR, TASK_LOG, Event
+from runnable_otel.backlog import LIMIT, LIMIT_BYTES, Backlog, Held
+from runnable_otel.events import Event
+from runnable_otel.forks import renew_after_fork
+from runnable_otel.jsontext import fold
 
 if TYPE_CHECKING:
     from runnable_otel.sinks import Sink
 
 logger = logging.getLogger(__name__)
 
-LIMIT: Final = 2048
-"""Events that a worker holds at most."""
-LIMIT_BYTES: Final = 8 * 2**20
-"""Bytes of JSON text that they are at most."""
-BATCH: Final = 512
-"""Events that a sink with `emit_batch` gets at once, at most."""
-BATCH_BYTES: Final = 2**20
-"""Bytes of JSON text of a batch of several events: OTLP receivers refuse a gRPC message of more than 4 MiB."""
 SAY_EVERY: Final = 60.0
 """Seconds between two lines about what was dropped."""
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before a sink that is away is called again: the first time, the second, …, each time after that."""
 
-_ENDS: Final = frozenset({TASK_COMPLETED, TASK_ERROR, PIPELINE_COMPLETED})
+
+class Unavailable(Exception):  # noqa: N818 - a state that passes, not a mistake of the caller's
+    """A sink can't take events now. Those that it was called with are kept, and given to it again."""
 
 
-def _rank(kind: str) -> int:
-    """Which events go first when there is no room: 0 a task's own and logs, 1 starts and the like, 2 ends."""
-    if kind in _ENDS:
-        return 2
-    return 1 if kind in OURS and kind != TASK_LOG else 0
+class Refused(RuntimeError):  # noqa: N818 - as above
+    """A sink, or what is behind it, will never take these events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the events that a worker was given: `accepted == delivered + sum(dropped.values()) + pending`.
+    """What became of what was given: `accepted == delivered + spooled + sum(dropped.values()) + pending`.
 
     Attributes:
-        accepted: events that `emit` was called with.
-        delivered: events that the sink took.
-        dropped: events lost, by reason: `full`, `too_large`, `not_json`, `failed` (the sink raised), `timeout` (time
-            was up when the process or the sink ended), `closed` (they came after that).
-        pending: events that wait, or are with the sink now.
+        accepted: what came, such as events that a worker's `emit` was called with.
+        delivered: what the sink, or the endpoint, took.
+        dropped: what is lost, by reason; of events: `full`, `too_large`, `not_json`, `unavailable` and `refused` (the
+            sink says so), `failed` (it raised something else), `timeout` (time was up when the process or the sink
+            ended), `closed` (they came after that).
+        pending: what waits, or is on its way now.
+        spooled: what could not be delivered, and lies in the spool.
     """
 
     accepted: int
     delivered: int
     dropped: Mapping[str, int]
     pending: int
-
-
-class _Held(NamedTuple):
-    number: int
-    size: int
-    event: Event
+    spooled: int = 0
 
 
 class Worker:
@@ -99,30 +90,32 @@ class Worker:
         self.sink = sink
         self.name = type(sink).__name__
         self._emit_batch: Callable[[Sequence[Event]], None] | None = getattr(sink, "emit_batch", None)
-        self._limit, self._limit_bytes, self._on_drop = limit, limit_bytes, on_drop
+        self._keep: Callable[[Sequence[Event]], str | None] = getattr(sink, "keep", lambda events: None)
+        self._takes: Container[str] | None = getattr(sink, "takes", None)
+        self._limits, self._on_drop = (limit, limit_bytes), on_drop
         self._closing = self._closed = False
+        self.on_finish: Callable[[], None] = lambda: None
+        """Called on the worker's thread when it has ended."""
         self._said_at, self._said, self._error = -SAY_EVERY, 0, ""
         self._reset()
-        if hasattr(os, "register_at_fork"):
-            renew = weakref.WeakMethod(self._reset)
-            os.register_at_fork(after_in_child=lambda: (again := renew()) and again())
+        renew_after_fork(self._reset)
 
     def _reset(self) -> None:
         # Re-entrant, since a garbage collection inside `emit` may run code of the user's that emits. New after a fork:
         # some thread that the child does not have may hold the old one.
         self._changed = threading.Condition(threading.RLock())
-        self._queues: tuple[deque[_Held], ...] = (deque(), deque(), deque())  # by rank
-        self._in_hand: list[_Held] = []
-        self._bytes = 0
-        self._accepted = self._delivered = self._said = 0
+        self._backlog = Backlog(*self._limits)
+        self._accepted = self._delivered = self._spooled = self._said = 0
         self._dropped: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
-        self._finished = False
+        self._finished = self._is_late = False
 
     # On the user's thread.
 
     def emit(self, event: Event) -> None:
         """Take one event. Never blocks, never raises; what can't be kept is counted."""
+        if self._takes is not None and event.type not in self._takes:
+            return
         try:
             size = len(event.to_json().encode("utf-8", "replace"))
         except Exception:  # noqa: BLE001 - a value of a task's: it is no event, and no reason to fail the task
@@ -133,10 +126,7 @@ class Worker:
             if reason := self._refused(size):
                 lost.append(reason)
             else:
-                held, rank = _Held(self._accepted, size, event), _rank(event.type)
-                if self._make_room(size, rank, lost):
-                    self._queues[rank].append(held)
-                    self._bytes += size
+                lost += ["full"] * self._backlog.add(Held(self._accepted, size, event))
             self._dropped.update(lost)
             self._start()
             self._changed.notify_all()
@@ -147,20 +137,7 @@ class Worker:
             return "closed"
         if size < 0:
             return "not_json"
-        return "too_large" if size > self._limit_bytes else ""
-
-    def _make_room(self, size: int, rank: int, lost: list[str]) -> bool:
-        """Whether there is room now. Of one rank the oldest goes: the end of a run is the last to come."""
-        while self._pending() >= self._limit or self._bytes + size > self._limit_bytes:
-            victims = next((queue for queue in self._queues[: rank + 1] if queue), None)
-            lost.append("full")
-            if victims is None:
-                return False
-            self._bytes -= victims.popleft().size
-        return True
-
-    def _pending(self) -> int:
-        return len(self._in_hand) + sum(map(len, self._queues))
+        return "too_large" if size > self._limits[1] else ""
 
     def _start(self) -> None:
         """Have a thread: it starts with the first event, so that a process without any has none."""
@@ -186,57 +163,81 @@ class Worker:
         with self._changed:
             self._finished = True
             self._changed.notify_all()
+        self.on_finish()
 
-    def _take(self) -> list[_Held]:
+    @property
+    def is_finished(self) -> bool:
+        """Whether all is delivered or dropped, and the sink is closed."""
+        return self._finished
+
+    def _take(self) -> list[Held]:
         """The next events, oldest first, once there are any; none when it is time to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or any(self._queues))
-            size = 0
-            while queues := [queue for queue in self._queues if queue]:
-                queue = min(queues, key=lambda queue: queue[0].number)
-                size += queue[0].size
-                many = self._emit_batch is not None and len(self._in_hand) < BATCH and size <= BATCH_BYTES
-                if self._in_hand and not many:
-                    break
-                self._in_hand.append(queue.popleft())
-            return list(self._in_hand)
+            self._changed.wait_for(lambda: self._closing or self._backlog.waiting)
+            return self._backlog.take(batches=self._emit_batch is not None)
 
-    def _deliver(self, batch: list[_Held]) -> None:
-        if self._emit_batch is not None:
-            error = _guarded(self._emit_batch, [held.event for held in batch])
-        else:
-            error = _guarded(self.sink.emit, batch[0].event)
+    def _deliver(self, batch: list[Held]) -> None:
+        events = [held.event for held in batch]
+        error = self._hand_over(events)
         with self._changed:
-            self._in_hand.clear()
-            self._bytes -= sum(held.size for held in batch)
-            if error is None:
-                self._delivered += len(batch)
-            else:
-                self._dropped["failed"] += len(batch)
-                self._error = f"{type(error).__name__}: {error}"[:256]
+            if self._is_late:  # `close` has counted them
+                return
+        reason = None if error is None else self._kept(events, error)
+        with self._changed:
+            self._backlog.done()
+            self._count(len(batch), reason)
             self._changed.notify_all()
-        self._tell(["failed"] * len(batch) if error is not None else [])
+        self._tell([reason] * len(batch) if reason else [])
 
-    def _say(self, *, now: bool = False) -> None:
-        """One line about what was lost, a minute at most. Never on the user's thread while a task runs."""
+    def _kept(self, events: list[Event], error: BaseException | str) -> str:
+        """Give the sink what it could not deliver, to keep; why it is lost, the empty string where it is kept."""
+        kept: str | None = None
+        if events and not isinstance(error, Refused):
+            with suppress(Exception):  # a sink of the user's
+                kept = self._keep(events)
+        return kept if kept is not None else error if isinstance(error, str) else _reason(error)
+
+    def _count(self, number: int, reason: str | None) -> None:
+        """So many met this end: None for delivered, the empty string for kept. With the lock."""
+        if reason and number:
+            self._dropped[reason] += number
+        elif reason is None:
+            self._delivered += number
+        elif not reason:
+            self._spooled += number
+
+    def _hand_over(self, events: list[Event]) -> BaseException | None:
+        """Call the sink, again as long as it is away; when it is time to end, once more."""
+        for pause in chain(PAUSES, repeat(PAUSES[-1])):
+            last = self._closing
+            error = _guarded(self._emit_batch or self.sink.emit, events if self._emit_batch else events[0])
+            self._error = self._error if error is None else fold(_words(error), 256)
+            if last or not isinstance(error, Unavailable):
+                return error
+            self._say(away=True)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, pause)
+        return None
+
+    def _say(self, *, now: bool = False, away: bool = False) -> None:
+        """One line about what was lost, a minute at most, before the end. Never on the thread of a task that runs."""
         with self._changed:
             lost, moment = sum(self._dropped.values()), time.monotonic()
-            held = len(self._in_hand) if now else 0
-            if (lost == self._said and not held) or (moment - self._said_at < SAY_EVERY and not now):
+            if lost == self._said or ((self._closing or moment - self._said_at < SAY_EVERY) and not now):
                 return
             self._said, self._said_at = lost, moment
-            reasons = ", ".join(f"{reason} {number}" for reason, number in self._dropped.items())
-            reasons += f"; last error: {self._error}" if self._error else ""
-            reasons += f"; {held} more are still with it" if held else ""
+            held = len(self._backlog) if away else 0
+            reasons = self._reasons() + (f"; {held} more wait" if held else "")
         with suppress(Exception):  # a logging handler of the user's
-            logger.warning("%s lost %d events so far (%s)", self.name, lost, reasons.lstrip("; "))
+            logger.warning("%d %s to %s lost so far (%s)", lost, _events(lost), self._place, reasons)
 
     # The end.
 
     def counts(self) -> Counts:
         """What became of the events so far; exact at any moment."""
         with self._changed:
-            return Counts(self._accepted, self._delivered, dict(self._dropped), self._pending())
+            counted = self._accepted, self._delivered, dict(self._dropped), len(self._backlog)
+            return Counts(*counted, self._spooled)
 
     def flush(self, timeout: float) -> bool:
         """Wait until each event that came before is delivered or dropped, at most `timeout` seconds; whether it is."""
@@ -244,13 +245,9 @@ class Worker:
             return False  # the sink itself asks: it would wait for itself
         with self._changed:
             last = self._accepted
-            if self._pending():
+            if len(self._backlog):
                 self._start()
-            return self._changed.wait_for(lambda: self._oldest() > last, timeout)
-
-    def _oldest(self) -> float:
-        heads = chain(self._in_hand[:1], *(list(queue)[:1] for queue in self._queues))
-        return min((held.number for held in heads), default=float("inf"))
+            return self._changed.wait_for(lambda: self._backlog.oldest() > last, timeout)
 
     def begin_close(self) -> None:
         """Take no more; what is here is delivered, and then the sink is closed, on the worker's thread. Does not wait.
@@ -265,26 +262,68 @@ class Worker:
         if first and hurry is not None:
             _guarded(hurry)
 
-    def close(self, timeout: float) -> bool:
+    def close(self, timeout: float, *, quiet: bool = False) -> bool:
         """Deliver what is here, close the sink, wait at most `timeout` seconds; whether all of that is done.
 
-        What still waits then is dropped. Calling it again only waits.
+        What still waits then is the sink's to `keep`, where it has that method and does, or dropped; what it has in
+        hand, too: it may arrive all the same. Calling it again only waits.
+
+        Args:
+            quiet: whether somebody else says what was lost.
         """
         self.begin_close()
         with self._changed:
-            can_wait = self._thread not in (None, threading.current_thread())
+            is_other = self._thread is not threading.current_thread()  # else the sink closes its own worker
+            can_wait = is_other and self._thread is not None
             done = can_wait and self._changed.wait_for(lambda: self._finished, timeout)
-            late = sum(map(len, self._queues))
-            for queue in self._queues:
-                self._bytes -= sum(held.size for held in queue)
-                queue.clear()
-            if late:
-                self._dropped["timeout"] += late
+            late = self._backlog.clear(in_hand=is_other)
+            self._is_late = is_other and bool(late)
             first, self._closed = not self._closed, True
-        self._tell(["timeout"] * late)
-        if first:
+        gone = str(getattr(self.sink, "gone", "")) if late else ""
+        reason = self._kept(late, "unavailable" if gone else "timeout")
+        with self._changed:
+            self._error = gone or self._error
+            self._count(len(late), reason)
+        self._tell([reason] * len(late) if reason else [])
+        if first and not quiet:
             self._say(now=True)
         return done
+
+    def undelivered(self) -> Iterator[str]:
+        """What was not delivered, in the end; nothing where all was."""
+        counts = self.counts()
+        lost, all_of_them = sum(counts.dropped.values()), f"{counts.accepted} {_events(counts.accepted)}"
+        if lost:
+            yield f"{lost} of {all_of_them} to {self._place} lost ({self._reasons()})"
+        if counts.spooled:
+            yield f"{counts.spooled} of {all_of_them} to {self._place} spooled"
+
+    @property
+    def _place(self) -> str:
+        """Where the events go: the address of an endpoint, else the name of the sink."""
+        return str(getattr(self.sink, "address", "")) or self.name
+
+    def _reasons(self) -> str:
+        reasons = ", ".join(f"{reason} {number}" for reason, number in self._dropped.items())
+        return f"{reasons}; last error: {self._error}" if self._error else reasons
+
+
+def _events(number: int) -> str:
+    return "event" if number == 1 else "events"
+
+
+def _reason(error: BaseException) -> str:
+    """Why what a sink was called with is lost, in one word."""
+    if isinstance(error, Unavailable):
+        return "unavailable"
+    return "refused" if isinstance(error, Refused) else "failed"
+
+
+def _words(error: BaseException) -> str:
+    """What a sink says; the type too, unless it is one of ours."""
+    if isinstance(error, (Unavailable, Refused)) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _guarded(function: Callable[..., object], *arguments: object) -> BaseException | None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import multiprocessing
 import os
 import sys
 from queue import Queue
@@ -39,6 +41,8 @@ def main():
     if made is None:
         return None
     pipeline, kwargs = made
+    if os.environ.get("CONFIGURATION"):
+        kwargs["configuration_file"] = os.environ["CONFIGURATION"]
     try:
         pipeline.execute(**kwargs)
     except Exception as error:
@@ -89,6 +93,10 @@ def shell_fails():
     return run(Pipeline(steps=[ShellTask(name="boom", command="echo nope >&2; exit 3")]))
 
 
+def shell_state():
+    return run(Pipeline(steps=[ShellTask(name="trace", command="export seen=$TRACESTATE", returns=["seen"])]))
+
+
 def notebook():
     return run(
         Pipeline(
@@ -98,6 +106,10 @@ def notebook():
             ]
         )
     )
+
+
+def notebook_spans():
+    return run(Pipeline(steps=[NotebookTask(name="note", notebook="spans.ipynb", returns=["total"])]))
 
 
 def notebook_fails():
@@ -112,6 +124,11 @@ def fails():
     return run(
         Pipeline(steps=[PythonTask(name="kaput", function=tasks.kaput), PythonTask(name="never", function=tasks.give)])
     )
+
+
+def slow_fails():
+    steps = [PythonTask(name=f.__name__, function=f, returns=[f.__name__]) for f in (tasks.slow, tasks.slower)]
+    return run(Pipeline(name="slow", steps=[*steps, PythonTask(name="kaput", function=tasks.kaput)]))
 
 
 def chained():
@@ -175,6 +192,20 @@ def _branch(name):
 
 def parallel():
     return run(Pipeline(steps=[Parallel(name="both", branches={"left": _branch("l"), "right": _branch("r")})]))
+
+
+def small():
+    """A step and two branches: what is run over and over."""
+    one = Pipeline(steps=[PythonTask(name="give", function=tasks.give, returns=["l"])])
+    other = Pipeline(steps=[PythonTask(name="give", function=tasks.give, returns=["r"])])
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="first", function=tasks.give, returns=["doubled"]),
+                Parallel(name="both", branches={"left": one, "right": other}),
+            ]
+        )
+    )
 
 
 def parallel_fails():
@@ -328,6 +359,11 @@ def spans():
     return run(Pipeline(steps=[PythonTask(name="spans", function=tasks.user_spans, returns=["one"])]))
 
 
+def spans_fail():
+    user = PythonTask(name="spans", function=tasks.user_spans, returns=["one"])
+    return run(Pipeline(steps=[user, PythonTask(name="kaput", function=tasks.kaput)]))
+
+
 def many():
     steps = [PythonTask(name=f"give{n}", function=tasks.give, returns=[f"d{n}"]) for n in range(20)]
     return run(Pipeline(steps=steps))
@@ -371,6 +407,108 @@ def card_numbers():
             ]
         )
     )
+
+
+def mapped_many():
+    return run(
+        Pipeline(steps=[PythonTask(name="chunks", function=tasks.two_hundred, returns=["items"]), _mapped(tasks.work)])
+    )
+
+
+def mapped_killed():
+    """One branch's process is killed in the middle of its second task."""
+    branch = Pipeline(
+        steps=[
+            PythonTask(name="first", function=tasks.work, returns=["worked"]),
+            PythonTask(name="second", function=tasks.killed_on_two, returns=["more"]),
+        ]
+    )
+    each = Map(name="each", branch=branch, iterate_on="items", iterate_as="chunk")
+    return run(Pipeline(steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), each]))
+
+
+def mapped_catalog():
+    branch = Pipeline(steps=[PythonTask(name="write", function=tasks.write_chunk, catalog=Catalog(put=["data/*.txt"]))])
+    each = Map(name="each", branch=branch, iterate_on="items", iterate_as="chunk")
+    return run(Pipeline(steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), each]))
+
+
+def parallel_secret():
+    """A branch is given a secret; the step after the pool says it."""
+    told = Pipeline(
+        steps=[PythonTask(name="secret", function=tasks.secret_in_use, secrets=["MY_SECRET"], returns=["said"])]
+    )
+    return run(
+        Pipeline(
+            steps=[
+                Parallel(name="both", branches={"told": told, "other": _branch("o")}),
+                PythonTask(name="after", function=tasks.says_it, returns=["again"]),
+            ]
+        )
+    )
+
+
+def mapped_speaks():
+    return run(
+        Pipeline(steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), _mapped(tasks.speaks)])
+    )
+
+
+def mapped_rich():
+    return run(
+        Pipeline(steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), _mapped(tasks.rich_spans)])
+    )
+
+
+def talks():
+    logging.basicConfig()
+    recovery = Pipeline(steps=[PythonTask(name="recover", function=tasks.recover)])
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="python", function=tasks.talk, returns=["doubled"]),
+                ShellTask(name="shell", command="echo one; sleep 0.3; echo two >&2; export out=three", returns=["out"]),
+                NotebookTask(name="notebook", notebook="talk.ipynb"),
+                PythonTask(name="fails", function=tasks.talk_and_fail, on_failure=recovery),
+            ]
+        )
+    )
+
+
+def python_waits():
+    return run(Pipeline(steps=[PythonTask(name="python", function=tasks.talk_and_wait)]))
+
+
+def shell_waits():
+    command = "for n in 0 1 2 3 4; do echo line $n; done; while [ ! -e gate ]; do :; done"
+    return run(Pipeline(steps=[ShellTask(name="shell", command=command)]))
+
+
+def talks_on_and_on():
+    return run(Pipeline(steps=[PythonTask(name="python", function=tasks.talk_on_and_on)]))
+
+
+def mapped_talks():
+    return run(
+        Pipeline(steps=[PythonTask(name="chunks", function=tasks.chunks, returns=["items"]), _mapped(tasks.talk_of)])
+    )
+
+
+def threads():
+    """Tasks that use a pool of threads and asyncio."""
+    return run(
+        Pipeline(
+            steps=[
+                PythonTask(name="pool", function=tasks.in_threads, returns=["a"]),
+                PythonTask(name="again", function=tasks.again_in_threads, returns=["c"]),
+                PythonTask(name="loop", function=tasks.in_asyncio, returns=["b"]),
+            ]
+        )
+    )
+
+
+def thread_fails():
+    return run(Pipeline(steps=[PythonTask(name="threads", function=tasks.fails_in_a_thread)]))
 
 
 def nested_run():
@@ -441,13 +579,27 @@ def async_imposter():
     _streamed(tasks.animposter)
 
 
+def async_hostile():
+    """Its events can't be printed."""
+
+    async def drain():
+        task = AsyncPythonTask(name="hostile", function=tasks.ahostile, returns=["value"])
+        print("events", len([event async for event in AsyncPipeline(steps=[task]).execute_streaming()]))
+
+    asyncio.run(drain())
+
+
 def with_queue():
     """Run with the caller's queue set, and print what it got."""
     events = Queue(int(os.environ.get("QUEUE_SIZE", "0")))
     set_stream_queue(events)
     main()
-    print("EVENTS", json.dumps([events.get_nowait() for _ in range(events.qsize())]))
+    print("EVENTS", json.dumps([events.get_nowait() for _ in range(events.qsize())], default=repr))
 
 
 if __name__ == "__main__":
+    if os.environ.get("START_METHOD"):
+        multiprocessing.set_start_method(os.environ["START_METHOD"])
+    if os.environ.get("WORKERS"):
+        os.cpu_count = lambda: int(os.environ["WORKERS"])  # so many does a pool make
     with_queue() if os.environ.get("QUEUE") else main()

@@ -1,9 +1,20 @@
 """The functions of the test pipelines."""
 
 import asyncio
+import contextvars
+import logging
 import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
 
 
 def give(x: int = 5) -> int:
@@ -16,6 +27,18 @@ def take(doubled: int) -> str:
 
 def nothing() -> None:
     return None
+
+
+def slow() -> float:
+    began = time.monotonic()
+    time.sleep(0.4)
+    return time.monotonic() - began
+
+
+def slower() -> float:
+    began = time.monotonic()
+    time.sleep(0.8)
+    return time.monotonic() - began
 
 
 def kaput() -> int:
@@ -109,6 +132,105 @@ def fail_on_two(chunk: int) -> int:
     return chunk
 
 
+def two_hundred() -> list[int]:
+    return list(range(200))
+
+
+def killed_on_two(chunk: int) -> int:
+    if chunk == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return chunk
+
+
+def write_chunk(chunk: int) -> None:
+    Path("data").mkdir(exist_ok=True)
+    Path(f"data/{chunk}.txt").write_text("hello")
+
+
+def says_it() -> str:
+    return "it was hunter2-is-out"
+
+
+def speaks(chunk: int) -> int:
+    from runnable import get_stream_queue
+
+    get_stream_queue().put_nowait({"type": "mine", "chunk": chunk, "at": date(2026, 1, 1), "set": {1, 2}})
+    return chunk
+
+
+def rich_spans(chunk: int) -> int:
+    tracer = trace.get_tracer("user", "1.2", attributes={"team": "a"})
+    with tracer.start_as_current_span("outer", kind=trace.SpanKind.CLIENT, attributes={"list": ["a", "b"]}) as outer:
+        outer.add_event("happened", {"n": chunk})
+        link = trace.Link(outer.get_span_context(), {"why": "x"})
+        apart = tracer.start_span("apart", context=Context(), links=[link])
+        try:
+            with tracer.start_as_current_span("fails"):
+                raise LookupError("own")
+        except LookupError:
+            pass
+    apart.update_name("renamed")
+    apart.add_link(outer.get_span_context())
+    apart.set_status(trace.StatusCode.OK)
+    apart.end()
+    return chunk
+
+
+SHARED = ThreadPoolExecutor(1)
+"""A pool of the module, whose thread is started by whichever task comes first."""
+
+
+def traced(name: str) -> int:
+    with trace.get_tracer("user").start_as_current_span(name):
+        return len(name)
+
+
+class Worker(threading.Thread):
+    def run(self) -> None:
+        traced("a thread's run")
+
+
+def in_threads() -> int:
+    from multiprocessing.pool import ThreadPool
+
+    with trace.get_tracer("user").start_as_current_span("around"), ThreadPoolExecutor(2) as executor:
+        executor.submit(traced, "submit").result()
+        executor.submit(contextvars.copy_context().run, traced, "submit with a context").result()
+        assert list(executor.map(traced, ["map"])) == [3]
+    with ThreadPool(2) as pool:
+        assert pool.map(traced, ["pool.map"]) == [8]
+        assert list(pool.imap(traced, ["pool.imap"])) == [9]
+        assert pool.apply(traced, ("pool.apply",)) == 10
+        assert pool.starmap(traced, [("pool.starmap",)]) == [12]
+    for thread in (threading.Thread(target=traced, args=("a thread",)), Worker()):
+        thread.start()
+        thread.join()
+        assert "run" not in vars(thread)
+    return SHARED.submit(traced, "shared, first").result()
+
+
+def fails_in_a_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(kaput).result()
+
+
+def again_in_threads() -> int:
+    contextvars.Context().run(SHARED.submit, traced, "of nobody").result()  # as if no task had asked for it
+    return SHARED.submit(traced, "shared, second").result()
+
+
+def in_asyncio() -> int:
+    async def work(name: str) -> None:
+        with trace.get_tracer("user").start_as_current_span(name):
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        await asyncio.gather(work("one"), work("two"), asyncio.to_thread(asyncio.run, work("to_thread")))
+
+    asyncio.run(both())
+    return 1
+
+
 def choose() -> str:
     return "heads"
 
@@ -178,4 +300,71 @@ async def afail() -> str:
 
 async def animposter():
     yield {"type": "task_completed", "name": "mine"}
+    yield {"type": "done", "value": 1}
+
+
+def talk() -> int:
+    """Writes in all the ways that a task writes."""
+    print("hello", "world")
+    print("to stderr", file=sys.stderr)
+    logging.getLogger("mine").warning("logged")
+    for percent in (10, 50, 100):
+        print(f"\r{percent} %", end="")
+    print()
+    thread = threading.Thread(target=print, args=("from a thread",))
+    thread.start()
+    thread.join()
+    print("password=hunter2-is-out")
+    print("without an end", end="")
+    return 1
+
+
+def talk_and_fail() -> None:
+    print("before the failure")
+    raise ValueError("kaput")
+
+
+def talk_and_wait() -> None:
+    """A burst of lines, and then silence until there is a file named gate."""
+    for number in range(5):
+        print("line", number)
+    while not os.path.exists("gate"):
+        time.sleep(0.005)
+
+
+def talk_of(chunk: int) -> int:
+    print("chunk", chunk)
+    return chunk
+
+
+def talk_on_and_on() -> None:
+    for number in range(3000):
+        print(f"line {number}:", "x" * 990)
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+    __str__ = __iter__ = __len__ = __repr__
+
+
+async def ahostile():
+    """Events that are no JSON, too large, or not what they say."""
+    cycle: dict[str, Any] = {"type": "cycle"}
+    cycle["self"] = cycle
+    deep: Any = 1
+    for _ in range(2000):
+        deep = [deep]
+    yield {"type": "large", "text": "x" * 10_000_000, "after": 1}
+    yield {"type": "no json", "object": Hostile(), "set": {1}, "nan": float("nan"), "bytes": b"x", 5: 6}
+    yield cycle
+    yield {"type": "deep", "value": deep}
+    yield {"type": "x" * 1000}
+    yield {"type": 5}
+    yield {"type": "pipeline_completed", "status": "error", "uid": f"{1:032x}:{2:016x}:end", "trace_id": f"{1:032x}"}
+    yield {"type": "pipeline_started", "name": "not ours"}
+    yield {"type": "task_log", "text": "not ours"}
+    yield {"type": "sign_of_life"}
+    yield {"type": "fields", "uid": "mine", "runnable": "mine", "run_id": "mine", "password": "hunter2-is-out"}
     yield {"type": "done", "value": 1}

@@ -57,6 +57,20 @@ def attempts(steps: dict[str, Any], branch: str = "") -> Iterator[Attempt]:
             yield from attempts(inner["steps"], name)
 
 
-def run_logs(folder: Path) -> list[dict[str, Any]]:
+def run_logs(folder: Path, store_name: str = ".run_log_store") -> list[dict[str, Any]]:
     """The run logs of a working folder; a second `execute()` in one process may write none, so count them."""
-    return [json.loads(file.read_text()) for file in sorted((folder / ".run_log_store").glob("*.json"))]
+    store = folder / store_name
+    whole = [json.loads(file.read_text()) for file in sorted(store.glob("*.json"))]
+    return whole + [_assembled(file.parent) for file in sorted(store.glob("*/RunLog.json"))]
+
+
+def _assembled(folder: Path) -> dict[str, Any]:
+    """A run log of a chunked store, in which each branch is a file of its own, as the other store has it."""
+    log = json.loads((folder / "RunLog.json").read_text())
+    branches = [json.loads(file.read_text()) for file in folder.glob("BranchLog-*.json")]
+    steps = {name: step for holder in (log, *branches) for name, step in holder["steps"].items()}
+    for branch in branches:
+        name = branch["internal_name"]
+        above = max((step for step in steps if name.startswith(f"{step}.")), key=len)
+        steps[above]["branches"][name] = branch
+    return log

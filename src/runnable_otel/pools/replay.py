@@ -1,0 +1,173 @@
+"""In the process that made a pool: what its workers tell happens here, as if their branches ran here.
+
+A span that a worker began and ended begins and ends here too, on the same provider, with the same ids and times: so
+every processor of the user's sees both, in its own process, and a sampler is asked as it is for any other span.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import time
+from types import MappingProxyType
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    TracerProvider,
+)
+
+from runnable_otel import semconv
+from runnable_otel.events import Event
+from runnable_otel.pools.messages import Ended, Key, Place, Started, Where, context_of
+from runnable_otel.run_scope import RunScope
+from runnable_otel.scopes import Scope, harmless
+from runnable_otel.still_open import is_free
+from runnable_otel.telemetry import Telemetry
+from runnable_otel.tracing import sdk_provider
+
+
+class _TheirIds(IdGenerator):
+    """Gives the next span the ids that it has in the worker."""
+
+    def __init__(self) -> None:
+        self.context = trace.INVALID_SPAN_CONTEXT
+
+    def generate_span_id(self) -> int:
+        return self.context.span_id
+
+    def generate_trace_id(self) -> int:
+        return self.context.trace_id
+
+    def is_trace_id_random(self) -> bool:
+        return bool(self.context.trace_flags & getattr(TraceFlags, "RANDOM_TRACE_ID", 2))
+
+
+class Replay:
+    """Does what the messages say. It belongs to the thread that waits for the pool.
+
+    Args:
+        scope: the node whose branches run in the pool.
+        queue: the caller's, or None.
+    """
+
+    def __init__(self, telemetry: Telemetry, scope: Scope, run: RunScope, queue: Any) -> None:
+        self._telemetry, self._run, self._queue = telemetry, run, queue
+        self._node = scope.span.get_span_context()
+        self._context = otel_context.get_current()
+        self._ids = _TheirIds()
+        self._tracers: dict[tuple[int, str], tuple[TracerProvider, Tracer]] = {}
+        self._open: dict[Key, tuple[int, Span, int]] = {}  # sender, span, links that it has
+
+    @harmless
+    def message(self, sender: int, data: bytes) -> None:
+        """One message of a worker that showed its token."""
+        kind, body = pickle.loads(data)  # noqa: S301 - a pool's results are no safer
+        if kind == "start":
+            self._start(sender, Started(*body))
+        elif kind == "end":
+            self._end(Ended(*body))
+        elif kind == "event":
+            (name, uid, fields), for_queue = body
+            event = Event(name, uid, MappingProxyType(fields))
+            self._telemetry.hub.emit(event, self._queue if for_queue else None)
+        elif kind == "put":
+            if self._queue is not None:
+                self._telemetry.hub.put(body, self._queue)
+        elif kind == "metric":
+            name, arguments = body
+            getattr(self._telemetry.metrics, name)(*arguments)
+        elif kind == "secrets":
+            self._run.learn(body)
+
+    @harmless
+    def gone(self, sender: int) -> None:
+        """A worker has ended. What it had not ended was cut off: it gets no other chance to arrive."""
+        now = time.time_ns()
+        for key, (owner, span, _) in list(self._open.items()):
+            if owner == sender:
+                del self._open[key]
+                span.set_attribute(semconv.STATUS, semconv.CANCELLED)
+                span.end(now)
+
+    def cancel(self, now: int) -> bool:
+        """This process ends: what is open in the workers does too. False where a span's lock is held."""
+        free = True
+        for key, (_, span, _) in list(self._open.items()):
+            if is_free(span):
+                del self._open[key]
+                span.set_attribute(semconv.STATUS, semconv.CANCELLED)
+                span.end(now)
+            else:
+                free = False
+        return free
+
+    def tell_cancelled(self, now: int) -> None:
+        """The workers' events are theirs."""
+
+    def _start(self, sender: int, told: Started) -> None:
+        tracer = self._tracer(told)
+        self._ids.context = context_of(told.context)
+        span = tracer.start_span(
+            told.name,
+            context=self._parent(told.parent),
+            kind=SpanKind(told.kind),
+            attributes=told.attributes,
+            links=[Link(context_of(place), attributes) for place, attributes in told.links],
+            start_time=told.start,
+        )
+        self._open[told.context[:2]] = sender, span, len(told.links)
+
+    def _end(self, told: Ended) -> None:
+        _, span, links = self._open.pop(told.key)
+        if span.is_recording():
+            span.update_name(told.name)
+            span.set_attributes(told.attributes)
+            for name, attributes, moment in told.events:
+                span.add_event(name, attributes, moment)
+            for place, attributes in told.links[links:]:
+                span.add_link(context_of(place), attributes)
+            code, description = told.status
+            span.set_status(StatusCode(code), description)
+        span.end(told.end)
+
+    def _parent(self, parent: Where | None) -> Context:
+        """The context of the span's parent: the live one where it is here, so that processors may look at it."""
+        if parent is None:
+            return trace.set_span_in_context(trace.INVALID_SPAN, self._context)
+        if parent[1] == self._node.span_id:
+            return self._context
+        known = self._open.get(parent[:2])
+        span = known[1] if known else NonRecordingSpan(context_of(parent))
+        return trace.set_span_in_context(span, self._context)
+
+    def _tracer(self, told: Started) -> Tracer:
+        """A tracer of that provider and scope which gives the ids that it is told."""
+        provider = self._provider("own" if told.scope[0] == semconv.SCOPE else told.place)
+        provider = sdk_provider(provider) or provider
+        key = id(provider), repr(told.scope)
+        known = self._tracers.get(key)
+        if known is None:
+            tracer: Any = copy.copy(provider.get_tracer(*told.scope))  # the provider keeps the original for others
+            tracer.id_generator = self._ids
+            known = self._tracers[key] = provider, tracer
+        return known[1]
+
+    def _provider(self, place: Place) -> TracerProvider:
+        tracing = self._telemetry.tracing
+        found = None
+        if place == "global":
+            found = tracing.global_provider()
+        elif place == "logfire":
+            found = tracing.configured_logfire()
+        return found or tracing.provider()
