@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from runnable_otel.facade import Facade, Parameters, step
 from runnable_otel.processor import RunnableSpanProcessor
-from runnable_otel.scopes import RunScope
+from runnable_otel.run_scope import RunScope
 from runnable_otel.spans import Step
 from runnable_otel.telemetry import TELEMETRY
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,11 @@ def normal(text: str) -> str:
     text = re.sub(r"[a-z]+-[a-z]+-\d{4}", "RUN", text)
     text = re.sub(r"\d{4}-\d\d-\d\d|\d+\.\d+|0x[0-9a-f]+|:\d+\b", "N", re.sub(r"\[\d\d:\d\d:\d\d\]", "", text))
     return re.sub(r"\s+", " ", text)  # rich shows the time of a second once
+
+
+def without(text: str, folder: Path) -> str:
+    """What a pipeline wrote in a folder, without what differs between two runs."""
+    return normal(text.replace(str(folder), "FOLDER"))
 
 
 def dead_endpoint() -> str:
@@ -45,13 +51,13 @@ def test_setting_out_of_range(project: Project, receiver: Receiver, variable: st
 
 def test_configure_with_a_bad_variable(project: Project, receiver: Receiver) -> None:
     """`configure()` in a script whose environment is wrong raises nothing; with a wrong argument it does."""
-    (project.folder / "script.py").write_text(
+    done = project.script(
         "import runnable_otel, sys\n"
         "assert runnable_otel.configure() is None\n"
         "try: runnable_otel.configure(max_value_bytes=7)\n"
-        "except runnable_otel.SettingError as error: print('raised', error)\n"
+        "except runnable_otel.SettingError as error: print('raised', error)\n",
+        RUNNABLE_OTEL_CAPTURE="everything",
     )
-    done = project.command(project.python, "script.py", RUNNABLE_OTEL_CAPTURE="everything")
     assert "raised max_value_bytes=7: expected a whole number" in done.stdout
     assert "RUNNABLE_OTEL_CAPTURE='everything'" in done.stderr
 
@@ -140,17 +146,18 @@ def test_unsupported_runnable(project: Project, receiver: Receiver) -> None:
 
 def test_missing_private_target(project: Project, receiver: Receiver) -> None:
     """A private name that a later runnable has not: its hook is off with one warning, the others work."""
-    (project.folder / "script.py").write_text(
+    done = project.script(
         "import os, runpy\n"
         "import runnable, extensions.nodes.stub as later\n"
         "renamed, later.StubNode = later.StubNode, None\n"
         "import runnable_otel\n"
         "runnable_otel.RunnableInstrumentor().instrument()\n"
         "later.StubNode = renamed\n"
-        "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n"
-    )
-    done = project.command(
-        project.python, "script.py", PIPELINE="stub", OTEL_TRACES_EXPORTER="otlp", RUNNABLE_OTEL_SINKS="", QUEUE="1"
+        "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n",
+        PIPELINE="stub",
+        OTEL_TRACES_EXPORTER="otlp",
+        RUNNABLE_OTEL_SINKS="",
+        QUEUE="1",
     )
     assert [line for line in done.stderr.splitlines() if "hook is off" in line] == [
         "runnable has no extensions.nodes.stub.StubNode.execute: this hook is off"

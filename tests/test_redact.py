@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import given, settings
@@ -215,6 +217,7 @@ def test_literal_secrets() -> None:
         "x=a%22b%0Ac+d%2Fe",
         "log: second line of it",
         "value padded",
+        "File name too long: 'eachitemabcdeX1Y.execution.log'",  # runnable makes names of files of letters only
     ):
         masked = redactor.text(text)
         assert MASK in masked
@@ -332,3 +335,21 @@ def test_no_text_takes_forever(piece: str, redactor: Redactor) -> None:
     redactor.text(text)
     redactor.text(text + "\n")
     redactor.key(text)
+
+
+@pytest.mark.parametrize("lines", ["{}", "one\ntwo {}\nthree"])
+@pytest.mark.parametrize("escape", [r"\195", r"\0195", r"\x41", r"\n", r"\t", r"\\n", r"\c", r"\e"])
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_what_a_shells_echo_makes_of_a_secret(shell: str, escape: str, lines: str) -> None:
+    """A shell takes a backslash in a secret for an escape: what it writes then is masked on both of its sides."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"needs {shell}")
+    left, right = "3bZ6Vz5bhOYM6s8a4O", "zn4nZaQ7xLw2"
+    secret = lines.format(f"{left}{escape}{right}")
+    for command in ("echo $PLANTED", 'echo -e "$PLANTED"', 'printf "%b" "$PLANTED"'):
+        done = subprocess.run([shell, "-c", command], env={"PLANTED": secret}, capture_output=True, check=True)
+        said = done.stdout.decode(errors="replace")
+        assert left in said
+        masked = Redactor(secrets=[secret]).text(said)
+        assert left not in masked
+        assert right not in masked

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # nothing is imported that an import of this package need not
     from runnable_otel.provider import configure
     from runnable_otel.queues import set_stream_queue
     from runnable_otel.resource import RunnableResourceDetector
+    from runnable_otel.server import create_app
     from runnable_otel.settings import SettingError
     from runnable_otel.sinks import Sink
 
@@ -30,6 +31,7 @@ __all__ = [
     "Sink",
     "__version__",
     "configure",
+    "create_app",
     "run_pipeline",
     "set_stream_queue",
     "sse_response",
@@ -43,6 +45,7 @@ _HOMES = {
     "SettingError": "settings",
     "Sink": "sinks",
     "configure": "provider",
+    "create_app": "server",
     "run_pipeline": "inapp",
     "set_stream_queue": "queues",
     "sse_response": "inapp",

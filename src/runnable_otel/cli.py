@@ -24,8 +24,14 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
+    "backfill": Command("the trace of a run whose process died", "runnable_otel.backfill"),
     "demo": Command("three real runs, and their traces as an OTLP receiver got them", "runnable_otel.demo"),
-    "run": Command("run a command with telemetry on: runnable-otel run -- python pipeline.py", "runnable_otel.run"),
+    "doctor": Command("say who owns the provider, what the endpoint answers, what is wrong", "runnable_otel.doctor"),
+    "env": Command("what to put into the configuration of containers, Argo or Kubernetes", "runnable_otel.env"),
+    "replay": Command("send what could not be delivered, and lies in a spool", "runnable_otel.replay"),
+    "run": Command("run a command with telemetry on: run -- python pipeline.py", "runnable_otel.run"),
+    "serve": Command("take OTLP, keep the runs, and show them while they run", "runnable_otel.serve"),
+    "watch": Command("show a run while it goes on, of a server or of a command", "runnable_otel.watch"),
 }
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
-import unicodedata
-import weakref
 from contextlib import suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
+from runnable_otel.forks import renew_after_fork
+from runnable_otel.tree import Line, Node, draw, encodable, label
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -27,131 +26,9 @@ __all__ = ["Line", "Node", "TreeSpanProcessor", "draw", "label"]
 _MAX_SPANS: Final = 2_000  # of a run
 _MAX_RUNS: Final = 64
 _MAX_CHARS: Final = 1_024  # of any text of a span: more than a terminal shows in a line
-_MIN_WIDTH: Final = 32
 _FILE_WIDTH: Final = 120  # where the output is no terminal
-_COLUMN: Final = 46  # of the durations, as on the reference page; further to the right where names are longer
 _RUNS = ("pipeline:", "job:", "submit:")
 _KEYS = ("inputs", "outputs", "status")
-_STYLES = {"failed": "red", "skipped": "dim", "cancelled": "yellow"}
-_ASCII = str.maketrans("├└│─…", "|`|-~")
-# ECMA-48: strings (OSC, DCS, …) up to their terminator, control sequences, and other escapes
-_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-_ANSI = re.compile(_STRING + r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b[ -/]*[0-~]?")
-# Control and format characters: a terminal acts upon them, hides them, or writes backwards after them
-_HIDDEN = "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-_INVISIBLE = re.compile(f"[{_HIDDEN}\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f]")
-
-
-class Node(NamedTuple):
-    """What the tree needs of one ended span."""
-
-    span_id: int
-    parent_id: int | None
-    name: str
-    start: int  #: nanoseconds since the epoch
-    end: int
-    state: str = ""  #: ``failed``, ``skipped``, ``cancelled``; anything else is a success
-    leaves: tuple[tuple[str, str], ...] = ()  #: such as ``("inputs", '{"x": 10}')``, in the order of the lines
-
-
-class Line(NamedTuple):
-    """One line: the branches of the tree, the text with its duration, and the name of a style of rich, or nothing."""
-
-    guide: str
-    text: str
-    style: str = ""
-
-
-def draw(nodes: Sequence[Node], width: int, more: int = 0) -> list[Line]:
-    """The lines of the tree, without line ends (pure): each at most ``width`` cells wide (or 32, where that is more).
-
-    Children come after their parent's leaves, in the order of their start. A node whose parent is not among the nodes
-    is a root. Control characters and terminal sequences are removed; what is cut ends in ``…``.
-
-    Args:
-        nodes: ended spans, in any order.
-        width: cells of the terminal; a wide character takes two.
-        more: how many spans are not among the nodes; above zero, a last line says so.
-    """
-    width = max(width, _MIN_WIDTH)
-    rows = _rows(nodes, width // 3)
-    widest = max((len(duration) for _, _, duration, _ in rows), default=0)
-    longest = max((len(guide) + _cells(text) + 2 for guide, text, duration, _ in rows if duration), default=0)
-    column = min(max(longest, _COLUMN), width - widest)
-    lines: list[Line] = []
-    for guide, text, duration, style in rows:
-        shown = _cut(text, (column - 1 if duration else width) - len(guide))
-        gap = " " * (column - len(guide) - _cells(shown)) if duration else ""
-        lines.append(Line(guide, shown + gap + duration, style))
-    return [*lines, Line("", f"… and {min(more, 10**9):,} more", "dim")] if more > 0 else lines
-
-
-def _rows(nodes: Sequence[Node], deepest: int) -> list[tuple[str, str, str, str]]:
-    """Guide, text, duration (empty for a leaf) and style of each line, with nothing cut yet."""
-    ids = {node.span_id for node in nodes}
-    children: dict[int | None, list[Node]] = {}
-    for node in sorted(nodes, key=lambda node: node.start):
-        children.setdefault(node.parent_id if node.parent_id in ids else None, []).append(node)
-    rows: list[tuple[str, str, str, str]] = []
-    # Not recursive: a tree may be deeper than Python's stack. A list of children is taken once, so that neither two
-    # spans with one id nor a circle of parents draws anything twice.
-    pending: list[tuple[Node | tuple[str, str], str, str]] = [(root, "", "") for root in children.pop(None, [])[::-1]]
-    while pending:
-        item, guide, below = pending.pop()
-        if not isinstance(item, Node):
-            rows.append((guide, item[0], "", item[1]))
-            continue
-        style = _STYLES.get(item.state, "")
-        rows.append((guide, _clean(item.name), _duration(item.end - item.start), style))
-        parts: list[Node | tuple[str, str]] = [
-            (f"{key}: {_clean(text)}", style if key == "status" or style == "dim" else "") for key, text in item.leaves
-        ]
-        parts += children.pop(item.span_id, [])
-        for number, part in enumerate(reversed(parts)):
-            # Beyond this depth levels stop moving to the right: their names would leave the terminal.
-            indent = below if len(below) + 4 > deepest else below + ("│   " if number else "    ")
-            pending.append((part, below + ("├── " if number else "└── "), indent))
-    return rows
-
-
-def _duration(nanoseconds: int) -> str:
-    milliseconds = (max(nanoseconds, 0) + 500_000) // 1_000_000  # negative where the clock was set back
-    tenths = (milliseconds + 50) // 100
-    if milliseconds < 100:  # the reference page writes half a second as 0.5s
-        return f"[{milliseconds}ms]"
-    if tenths < 600:
-        return f"[{tenths // 10}.{tenths % 10}s]"
-    minutes, seconds = divmod((milliseconds + 500) // 1000, 60)
-    return f"[{minutes}m {seconds:02}s]" if minutes < 60 else f"[{min(minutes // 60, 9999)}h {minutes % 60:02}m]"
-
-
-def _clean(text: str) -> str:
-    """One line of visible text, in which neither the terminal nor an encoder finds anything to act upon."""
-    return _INVISIBLE.sub("", " ".join(_ANSI.sub("", text).split())).encode("utf-8", "replace").decode("utf-8")
-
-
-@lru_cache(4096)
-def _cell(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _cells(text: str) -> int:
-    return len(text) if text.isascii() else sum(map(_cell, text))
-
-
-def _cut(text: str, cells: int) -> str:
-    if text.isascii() and len(text) <= cells:
-        return text
-    taken = end = 0
-    for index, character in enumerate(text, 1):
-        taken += _cell(character)
-        if taken > cells:
-            return text[:end] + "…"
-        if taken < cells:
-            end = index
-    return text
 
 
 class _Run:
@@ -182,9 +59,7 @@ class TreeSpanProcessor(SpanProcessor):
         self._width = width
         self._closed = False
         self._reset()
-        if hasattr(os, "register_at_fork"):
-            reset = weakref.WeakMethod(self._reset)
-            os.register_at_fork(after_in_child=lambda: (method := reset()) and method())
+        renew_after_fork(self._reset)
 
     def _reset(self) -> None:
         # In the child of a fork a lock may be held by a thread that is not there, and the open runs are the parent's to
@@ -261,17 +136,6 @@ class TreeSpanProcessor(SpanProcessor):
         return self._runs.pop((context.trace_id, context.span_id), None)
 
 
-def label(name: str, attributes: Mapping[str, object]) -> str:
-    """What a span is called in the tree: all items of a map have one name, so the item stands behind it."""
-    if name.startswith("branch:"):
-        items = [value for key, value in attributes.items() if key.startswith("runnable.map.")]
-        if items:
-            return f"{name} = {items[-1]}"
-        if name == "branch:round":
-            return f"{name} {str(attributes.get('runnable.branch.name', '')).rpartition('.')[2]}"
-    return name
-
-
 def _node(span: ReadableSpan, span_id: int) -> Node:
     attributes = span.attributes or {}
     leaves = {key: value[:_MAX_CHARS] for key in _KEYS if isinstance(value := attributes.get(key), str)}
@@ -303,9 +167,8 @@ def _width(stream: TextIO) -> int:
 def _print(lines: Sequence[Line], stream: TextIO) -> None:
     """Write the lines at once, so that another thread's output does not come between them."""
     plain = "".join(f"{line.guide}{line.text}\n" for line in lines)
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    encodable = plain.encode(encoding, "replace").decode(encoding) == plain
-    if encodable and getattr(stream, "isatty", bool)():
+    written = encodable(plain, getattr(stream, "encoding", None))
+    if written == plain and getattr(stream, "isatty", bool)():
         with suppress(ImportError):
             from rich.console import Console
             from rich.text import Text
@@ -314,5 +177,5 @@ def _print(lines: Sequence[Line], stream: TextIO) -> None:
             text = Text("\n").join(Text.assemble(line.guide, (line.text, line.style)) for line in lines)
             Console(file=stream).print(text, soft_wrap=True)
             return
-    stream.write(plain if encodable else plain.translate(_ASCII).encode(encoding, "replace").decode(encoding))
+    stream.write(written)
     stream.flush()

@@ -1,15 +1,19 @@
 """What failed, from any exception: its names, its message and its stack trace, bounded and redacted.
 
 The standard library's formatter is not used on the whole: it writes every message in full, every member of a group and
-every frame. Frames come from `traceback.extract_tb`, so they read as Python prints them; no locals are shown.
+every frame. Frames come from `traceback.extract_tb`, so they read as Python prints them; no locals are shown, and no
+frame of ours, which stands between runnable and the user's code.
 """
 
 from __future__ import annotations
 
 import builtins
+import os
 import traceback
+from contextvars import copy_context
 from itertools import islice
 from textwrap import indent
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from runnable_otel.foreign import class_of
@@ -35,6 +39,10 @@ _MAX_FRAMES: Final = 100_000
 _MAX_EXCEPTIONS: Final = 16
 _MAX_NOTES: Final = 8
 _MAX_WRAPPERS: Final = 16
+_OURS: Final = os.path.join(os.path.dirname(__file__), "")
+_PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
+PATIENCE: Final = 0.5
+"""Seconds for the `__str__` of an exception."""
 
 _CAUSE: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT: Final = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -48,6 +56,10 @@ _traceback_of = cast("Callable[[BaseException], TracebackType | None]", _slots["
 _dict_of = cast("Callable[[BaseException], dict[str, object]]", _slots["__dict__"].__get__)
 _qualname_of = cast("Callable[[type], str]", type.__dict__["__qualname__"].__get__)
 _module_of = cast("Callable[[type], object]", type.__dict__["__module__"].__get__)
+_mro_of = cast("Callable[[type], tuple[type, ...]]", type.__dict__["__mro__"].__get__)
+_vars_of = cast("Callable[[type], dict[str, object]]", type.__dict__["__dict__"].__get__)
+_args_of = cast("Callable[[BaseException], tuple[object, ...]]", _slots["args"].__get__)
+_filename_of = cast("Callable[[BaseException], object]", vars(OSError)["filename"].__get__)
 _Group = cast("type | None", getattr(builtins, "BaseExceptionGroup", None))  # Python 3.11
 
 
@@ -72,10 +84,10 @@ class Failure(NamedTuple):
 
 
 def describe(exc: BaseException, *, limit: int = 256, redactor: Redactor | None = None) -> Failure:
-    """Put an exception in words. Never raises an `Exception`.
+    """Put an exception in words. Never raises an `Exception`, and always comes back.
 
     Runs the exception's own `__str__`, once, as any traceback does; what that returns is cut before anything else. One
-    that raises leaves the message `<unprintable>`.
+    that raises, or takes longer than `PATIENCE` seconds, leaves the message `<unprintable>`.
 
     Args:
         exc: the exception; its causes and contexts go into the stack trace.
@@ -83,9 +95,9 @@ def describe(exc: BaseException, *, limit: int = 256, redactor: Redactor | None 
         redactor: masks secrets, before anything is cut.
     """
     kind = class_of(exc)
-    qualified = _qualified(kind)
-    short = clip(_qualname_of(kind).rpartition("<locals>.")[2], _NAME)
     printer = _Printer(redactor)
+    qualified = printer.cut(_qualified(kind), 2 * _NAME)
+    short = clip(printer.cut(_qualname_of(kind).rpartition("<locals>.")[2], _NAME), _NAME)
     message = printer.message(exc)
     try:
         stacktrace = printer.stacktrace(exc, message)
@@ -126,7 +138,7 @@ class _Printer:
     def message(self, exc: BaseException) -> str:
         """At most 4096 characters of `str(exc)`, masked."""
         try:
-            text = str(exc)
+            text = str(exc) if _is_plain(exc) else _aside(exc)
         except Exception:  # noqa: BLE001 - a user's __str__
             return "<unprintable>"
         return clip(self.cut(text, _MESSAGE), 4 * _MESSAGE)
@@ -202,7 +214,8 @@ class _Printer:
         first = self.formatted(traceback.extract_tb(trace, _FIRST_FRAMES))
         return f"{first}  … {left_out} frames …\n{self.formatted(traceback.extract_tb(last, _LAST_FRAMES))}"
 
-    def formatted(self, frames: traceback.StackSummary) -> str:
+    def formatted(self, extracted: traceback.StackSummary) -> str:
+        frames = traceback.StackSummary(frame for frame in extracted if not frame.filename.startswith(_OURS))
         for at, frame in enumerate(frames):
             line = frame.line or ""
             if max(len(frame.filename), len(frame.name), len(line)) > _LINE:
@@ -220,6 +233,39 @@ class _Printer:
             return ""
         shown = f"    {self.cut(line, _LINE).strip()}\n" if type(line) is str else ""
         return f'  File "{self.cut(filename, _LINE)}", line {number}\n{shown}'
+
+
+def _is_plain(exc: BaseException) -> bool:
+    """Whether `str()` of an exception runs no code but Python's own: neither of its class nor of what it holds."""
+    for base in _mro_of(class_of(exc)):
+        if "__str__" in _vars_of(base):
+            held = (*_args_of(exc), _filename_of(exc) if base is OSError else None)
+            return _module_of(base) == "builtins" and all(class_of(each) in _PLAIN for each in held)
+    return False
+
+
+def _aside(exc: BaseException) -> str:
+    """`str()` of an exception on a thread of its own: there is no other way to come back from one that hangs.
+
+    Raises:
+        Exception: what it raises, or it takes too long.
+    """
+    said: list[str | BaseException] = []
+
+    def say() -> None:
+        try:
+            said.append(str(exc))
+        except BaseException as error:  # noqa: BLE001 - raised below, on the thread that asked
+            said.append(error)
+
+    thread = Thread(target=copy_context().run, args=(say,), name="runnable-otel-str", daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if not said:
+        raise TimeoutError
+    if isinstance(said[0], BaseException):
+        raise said[0]
+    return said[0]
 
 
 def _within(text: str) -> str:

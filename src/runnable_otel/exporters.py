@@ -16,7 +16,8 @@ from runnable_otel.tracing import endpoint, protocol
 logger = logging.getLogger(__name__)
 
 _LOGFIRE = "https://logfire-{region}.pydantic.dev"
-_HTTP_MISSING = "http/protobuf needs opentelemetry-exporter-otlp-proto-http: pip install 'runnable-otel[http]'"
+HTTP_PACKAGE = "opentelemetry-exporter-otlp-proto-http: pip install 'runnable-otel[http]'"
+"""What OTLP over HTTP needs."""
 
 
 def exporters(environ: Mapping[str, str] | None = None) -> list[SpanExporter]:
@@ -59,7 +60,7 @@ def otlp_exporter(protocol: str) -> SpanExporter:
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HTTPSpanExporter
         except ImportError as error:
-            raise SettingError("OTEL_EXPORTER_OTLP_PROTOCOL", protocol, _HTTP_MISSING) from error
+            raise SettingError("OTEL_EXPORTER_OTLP_PROTOCOL", protocol, HTTP_PACKAGE, says="needs") from error
         return HTTPSpanExporter()
     raise SettingError("OTEL_EXPORTER_OTLP_PROTOCOL", protocol, "grpc or http/protobuf")
 
@@ -76,5 +77,5 @@ def logfire_exporter(token: str, environ: Mapping[str, str] | None = None) -> Sp
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
-        raise SettingError("LOGFIRE_TOKEN", "…", f"OTLP over HTTP: {_HTTP_MISSING}") from error
+        raise SettingError("LOGFIRE_TOKEN", "…", HTTP_PACKAGE, says="needs") from error
     return OTLPSpanExporter(endpoint=f"{base.rstrip('/')}/v1/traces", headers={"Authorization": token})

@@ -18,7 +18,8 @@ from opentelemetry import trace
 from runnable_otel import spans
 from runnable_otel.capture import OBJECT, clip
 from runnable_otel.naming import run_name
-from runnable_otel.scopes import RunScope, Scope, current, harmless, redactor_of
+from runnable_otel.run_scope import RunScope
+from runnable_otel.scopes import Scope, current, harmless, redactor_of
 from runnable_otel.spans import Step
 from runnable_otel.task_scope import TaskScope
 from runnable_otel.telemetry import Telemetry
@@ -41,6 +42,32 @@ class Parameters(dict[str, object]):
         self.metrics = {name: self[name] for name, each in params.items() if each.kind == "metric"}
 
 
+def run_scope(telemetry: Telemetry, kind: str, *, submits: bool | None = None, seed: str = "") -> RunScope:
+    """The scope of the run that runnable's context describes.
+
+    Args:
+        kind: `pipeline` or `job`.
+        submits: whether this process only submits it; unless told, as its executor says.
+        seed: what the processes of the run have in common; see `RunScope`.
+    """
+    context: Any = sys.modules["runnable.context"].get_run_context()
+    executor = context.job_executor if kind == "job" else context.pipeline_executor
+    if submits is None:
+        submits = not getattr(executor, "_should_setup_run_log_at_traversal", True)
+    return RunScope(
+        telemetry,
+        kind=kind,
+        name=run_name(context),
+        run_id=context.run_id,
+        executor=type(executor).__name__,
+        tag=context.tag or "",
+        retried=bool(context.is_retry),
+        submits=submits,
+        seed=seed,
+        dag=getattr(context, "dag", None),
+    )
+
+
 class Facade:
     """Stands in for the `logfire` module in `runnable.tasks` and `runnable.context`."""
 
@@ -57,7 +84,7 @@ class Facade:
         if template == "task:{task_name}":
             return self._task(attributes)
         if template in ("pipeline:{pipeline_name}", "job:{job_name}"):
-            return self._run(template.partition(":")[0])
+            return run_scope(self.telemetry, template.partition(":")[0])
         return UserSpan(self.telemetry, template, attributes)
 
     def _task(self, attributes: Mapping[str, Any]) -> TaskScope:
@@ -69,20 +96,6 @@ class Facade:
         # A command may hold a secret. Beyond what is shown, enough is looked at that no cut can hide its nature.
         name = spans.task_name(task_type, redactor_of(self.telemetry).text(command[:4096]))
         return TaskScope(self.telemetry, known[0] if known else None, name, task_type, command)
-
-    def _run(self, kind: str) -> RunScope:
-        context: Any = sys.modules["runnable.context"].get_run_context()
-        executor = context.job_executor if kind == "job" else context.pipeline_executor
-        return RunScope(
-            self.telemetry,
-            kind=kind,
-            name=run_name(context),
-            run_id=context.run_id,
-            executor=type(executor).__name__,
-            tag=context.tag or "",
-            retried=bool(context.is_retry),
-            submits=not getattr(executor, "_should_setup_run_log_at_traversal", True),
-        )
 
     def log(self, level: str, template: str, /, attributes: Mapping[str, Any] | None = None, **more: Any) -> None:
         """One of runnable's log messages: a span event, and for a task what it says."""
@@ -120,6 +133,7 @@ class Facade:
 
 def task_event(telemetry: Telemetry, original: Callable[[dict[str, Any]], None], event: dict[str, Any]) -> None:
     """An event that runnable puts into the caller's queue: its own are the facade's, a task's own passes unchanged."""
+    _rich_traceback_omit = True
     scope = current.get()
     if not isinstance(scope, TaskScope):
         original(event)
@@ -135,6 +149,7 @@ def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
     """What the methods of `logfire_api`'s stand-in become: inside a run they make spans and events, else nothing."""
 
     def span(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _rich_traceback_omit = True
         del instance
         scope: Scope | None = current.get()
         if scope is None or not args or not isinstance(args[0], str):
@@ -143,6 +158,7 @@ def shim_methods(telemetry: Telemetry) -> dict[str, Callable[..., Any]]:
         return UserSpan(telemetry, args[0], public, wrapped(*args, **kwargs))
 
     def message(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _rich_traceback_omit = True
         del instance
         if current.get() is not None and args and isinstance(args[0], str):
             harmless(_user_message)(telemetry, args[0])

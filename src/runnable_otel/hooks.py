@@ -24,11 +24,12 @@ import wrapt
 from runnable_otel import _startup
 from runnable_otel.facade import Facade, shim_methods
 from runnable_otel.patches import Patches
+from runnable_otel.pools import observed
 from runnable_otel.settings import SettingError, Settings, activated, disabled_by_opentelemetry
 from runnable_otel.sinks import Sink
-from runnable_otel.subprocesses import SubprocessProxy
+from runnable_otel.subprocesses import EmulatorSubprocess, SubprocessProxy
 from runnable_otel.telemetry import TELEMETRY
-from runnable_otel.wrappers import WRAPPERS
+from runnable_otel.wrappers import WRAPPERS, managers
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class _Sinks:
 
     def __init__(self) -> None:
         self._open: list[Sink] = []
+        self._logs: list[Sink] = []  # the one for what tasks write, where it is there
 
     def open(self, sinks: Iterable[Sink | str]) -> None:
         """Open and add them; one that can't be opened costs one line, and the others work."""
@@ -93,9 +95,24 @@ class _Sinks:
                 continue
             self._open.append(sink)
             TELEMETRY.hub.add([sink])
+        if self._logs or TELEMETRY.settings.logs:
+            self._open_logs()
+
+    def _open_logs(self) -> None:
+        """What tasks write goes to the OTLP endpoint of the environment, unless a sink takes it to one anyway."""
+        from runnable_otel.sinks.otlp import takes_logs
+
+        TELEMETRY.hub.remove(self._logs, 0)
+        self._logs = []
+        if TELEMETRY.settings.logs and takes_logs(TELEMETRY.hub.sinks):
+            try:
+                self._logs = [TELEMETRY.hub.open("otlp-logs:")]
+            except SettingError as error:
+                logger.error("%s", error)
+            TELEMETRY.hub.add(self._logs)
 
     def close(self) -> None:
-        sinks, self._open = self._open, []
+        sinks, self._open, self._logs = [*self._open, *self._logs], [], []
         TELEMETRY.hub.remove(sinks, TELEMETRY.settings.exit_timeout)
 
 
@@ -135,6 +152,7 @@ class _Hooks:
     def off(self) -> None:
         self._on = False
         _startup.unwatch()
+        managers.unwatch()
         self._patches.undo()
 
     def _patch(self, name: str, patch: Callable[[Patches, ModuleType], None], module: ModuleType) -> None:
@@ -162,8 +180,17 @@ def _patch_tasks(patches: Patches, module: ModuleType) -> None:
     _patch_wrappers("runnable.tasks", patches, module)
 
 
+def _patch_emulator(patches: Patches, module: ModuleType) -> None:
+    patches.replace(module, "subprocess", EmulatorSubprocess)
+
+
 def _patch_context(patches: Patches, module: ModuleType) -> None:
     patches.replace(module, "logfire", lambda _: Facade(TELEMETRY))
+
+
+def _patch_pool(name: str, patches: Patches, module: ModuleType) -> None:
+    patches.replace(module, "Pool", observed)
+    _patch_wrappers(name, patches, module)
 
 
 def _patch_logfire_shim(patches: Patches, module: ModuleType) -> None:
@@ -181,8 +208,11 @@ def _patch_logfire_shim(patches: Patches, module: ModuleType) -> None:
 _PATCHERS: dict[str, Callable[[Patches, ModuleType], None]] = {
     "logfire_api": _patch_logfire_shim,
     **{name: partial(_patch_wrappers, name) for name in WRAPPERS},
+    **{name: partial(_patch_pool, name) for name in ("extensions.nodes.parallel", "extensions.nodes.map")},
     "runnable.tasks": _patch_tasks,
     "runnable.context": _patch_context,
+    "extensions.pipeline_executor.emulate": _patch_emulator,
+    "extensions.job_executor.emulate": _patch_emulator,
 }
 HOOKS = _Hooks()
 

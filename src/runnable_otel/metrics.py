@@ -48,7 +48,7 @@ class Metrics:
             semconv.USER_METRIC, description="Values that tasks return as metric(...)"
         )
         self._dropped = meter.create_counter(
-            semconv.DROPPED, unit="{event}", description="Events that a sink did not take, by reason"
+            semconv.DROPPED, unit="{item}", description="Spans and events that are lost, by what loses them and reason"
         )
 
     def run_started(self, dimensions: Mapping[str, str]) -> None:
@@ -56,6 +56,10 @@ class Metrics:
 
     def run_ended(self, dimensions: Mapping[str, str], result: str, seconds: float, error: str) -> None:
         self._run_active.add(-1, {**dimensions, semconv.CICD_PIPELINE_RUN_STATE: "executing"})
+        self.run_told(dimensions, result, seconds, error)
+
+    def run_told(self, dimensions: Mapping[str, str], result: str, seconds: float, error: str) -> None:
+        """A run is over of which this process has not seen the start."""
         ended = {**dimensions, semconv.CICD_PIPELINE_RESULT: result}
         self._run_duration.record(seconds, {**ended, semconv.CICD_PIPELINE_RUN_STATE: "executing"})
         if error:
@@ -76,5 +80,5 @@ class Metrics:
             if type(value) is float or (type(value) is int and -(2**63) <= value < 2**63):
                 self._user_metric.set(value, {**dimensions, "runnable.metric.name": name[:128]})
 
-    def dropped(self, reason: str) -> None:
-        self._dropped.add(1, {"reason": reason})
+    def dropped(self, reason: str, number: int = 1) -> None:
+        self._dropped.add(number, {"reason": reason})

@@ -32,6 +32,12 @@ class Patches:
         wrapt.wrap_function_wrapper(module, dotted, wrapper)
         self._undo.append((owner, name, before))
 
+    def wrap_method(self, owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+        """Put a `wrapt` wrapper around a method of a class."""
+        before = vars(owner).get(name, _ABSENT)
+        wrapt.wrap_function_wrapper(owner, name, wrapper)
+        self._undo.append((owner, name, before))
+
     def replace(self, module: ModuleType, name: str, make: Callable[[Any], Any]) -> None:
         """Put another object in place of a module's attribute; `make` gets the one that is there."""
         before = vars(module).get(name, _ABSENT)

@@ -7,31 +7,34 @@ works.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SDKTracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
 
+from runnable_otel.end import END
 from runnable_otel.exporters import exporters, logfire_exporter
+from runnable_otel.scopes import harmless
 from runnable_otel.settings import SettingError, Settings, activated, sdk_disabled
 from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.tracing import Hooks, endpoint, logfire_speaks_wrong_protocol, sdk_provider
 
 logger = logging.getLogger(__name__)
+
+_SCHEDULE_DELAY: Final = 1000
+"""Milliseconds that a span of a provider of ours waits, at most, unless OTEL_BSP_SCHEDULE_DELAY says otherwise."""
 
 
 class Relay(SpanProcessor):
@@ -56,7 +59,8 @@ class Owner:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._own: SDKTracerProvider | None = None
-        self._failed = False
+        self.failed = ""
+        """Why our provider could not be made; empty where it was, or nobody has asked for it."""
         self._prepared: weakref.WeakSet[SDKTracerProvider] = weakref.WeakSet()
         self._relayed: object = None
         self._said_wrong_protocol = False
@@ -65,16 +69,17 @@ class Owner:
     def provider(self) -> TracerProvider | None:
         """Our provider, made now if a variable or `configure()` asks for one; None where nothing does."""
         with self._lock:
-            if self._own is None and not self._failed and (self.wanted or activated()) and not sdk_disabled():
+            if self._own is None and not self.failed and (self.wanted or activated()) and not sdk_disabled():
                 try:
                     self._own = build()
                 except SettingError as error:
-                    self._failed = True
+                    self.failed = str(error)
                     logger.error("no spans are exported: %s", error)
                     return None
                 trace._TRACER_PROVIDER = self._own  # noqa: SLF001 - see the module's head
             return self._own
 
+    @harmless
     def prepare(self, provider: TracerProvider) -> None:
         """Attach what variables ask for: the tree on the terminal, Logfire's exporter, the user's logfire calls."""
         inner = sdk_provider(provider)
@@ -85,35 +90,33 @@ class Owner:
             if inner in self._prepared:
                 return
             self._prepared.add(inner)
-            # What is registered last runs first: ahead of the SDK's own handler for this provider, which may take long.
-            atexit.unregister(self.finish)
-            atexit.register(self.finish)
             if TELEMETRY.settings.console:
                 from runnable_otel.console import TreeSpanProcessor
 
                 inner.add_span_processor(TreeSpanProcessor())
             if is_logfires:
                 self._check_protocol()
-                return
-            token = os.environ.get("LOGFIRE_TOKEN")
-            if token:
+            elif token := os.environ.get("LOGFIRE_TOKEN"):
                 self._add_logfire(inner, token)
-            self._relay_logfire(inner)
+            END.watch(inner, ours=inner is self._own)
+            if not is_logfires:
+                self.relay_logfire(inner)
 
     def _add_logfire(self, provider: SDKTracerProvider, token: str) -> None:
         try:
-            provider.add_span_processor(BatchSpanProcessor(logfire_exporter(token)))
+            provider.add_span_processor(_batched(logfire_exporter(token)))
         except SettingError as error:
             logger.error("nothing is sent to Logfire: %s", error)
 
-    def _relay_logfire(self, provider: SDKTracerProvider) -> None:
+    def relay_logfire(self, provider: SDKTracerProvider, *, wanted: bool = False) -> None:
         """Configure logfire, where it is installed and nobody has, so that a task's own `logfire.info` arrives.
 
-        runnable would have done so at import, for the same variables, with exporters of its own.
+        runnable would have done so at import, for the same variables, with exporters of its own. `wanted` stands for
+        these variables.
         """
-        logfire: Any = sys.modules.get("logfire")
         variables = ("RUNNABLE_TELEMETRY_CONSOLE", "OTEL_EXPORTER_OTLP_ENDPOINT", "LOGFIRE_TOKEN")
-        if logfire is None or not any(map(os.environ.get, variables)):
+        logfire: Any = sys.modules.get("logfire")
+        if logfire is None or not (wanted or any(map(os.environ.get, variables))):
             return
         config = logfire.DEFAULT_LOGFIRE_INSTANCE.config
         if config._initialized:  # noqa: SLF001 - logfire has no public word for "configured"
@@ -141,26 +144,6 @@ class Owner:
                 "set OTEL_TRACES_EXPORTER=none, and give logfire.configure an exporter of your own",
                 TELEMETRY.redactor.text(endpoint()),
             )
-
-    def finish(self) -> None:
-        """The end of the process: spans and events leave side by side, held no longer than the setting allows."""
-        seconds = TELEMETRY.settings.exit_timeout
-        end = time.monotonic() + seconds
-        spans = None if self._own is None else _in_background(self._own.shutdown)
-        TELEMETRY.hub.close(seconds)
-        if spans is not None:
-            spans.join(max(0.0, end - time.monotonic()))
-
-
-def _in_background(function: Callable[[], object]) -> threading.Thread | None:
-    """Run a function on a daemon thread; None where it has run already."""
-    try:
-        thread = threading.Thread(target=function, name="runnable-otel-exit", daemon=True)
-        thread.start()
-    except RuntimeError:  # the interpreter is past the point where threads start
-        function()
-        return None
-    return thread
 
 
 @contextmanager
@@ -199,8 +182,14 @@ def build() -> SDKTracerProvider:
     made = exporters()
     provider = SDKTracerProvider(resource=resource(), shutdown_on_exit=False)
     for exporter in made:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        provider.add_span_processor(_batched(exporter))
     return provider
+
+
+def _batched(exporter: SpanExporter) -> BatchSpanProcessor:
+    """A processor of ours: a process that is killed loses the last second, not the last five."""
+    named = os.environ.get("OTEL_BSP_SCHEDULE_DELAY")
+    return BatchSpanProcessor(exporter, schedule_delay_millis=None if named else _SCHEDULE_DELAY)
 
 
 def resource() -> Resource:
@@ -213,7 +202,6 @@ def resource() -> Resource:
 
 
 OWNER = Owner()
-atexit.register(OWNER.finish)
 
 
 def hooks() -> Hooks:
@@ -235,8 +223,8 @@ def configure(**settings: Any) -> TracerProvider | None:
     the terminal for `console=True`, and sends to Logfire where `LOGFIRE_TOKEN` is set. A provider that is set stays.
 
     Args:
-        settings: `console`, `sinks`, `capture`, `max_value_bytes`, `redact`, `exit_timeout`, `enabled`; each wins over
-            its environment variable. `sinks` may hold `Sink` objects as well as URLs.
+        settings: `console`, `sinks`, `capture`, `max_value_bytes`, `redact`, `exit_timeout`, `logs`, `spool`,
+            `enabled`; each wins over its environment variable. `sinks` may hold `Sink` objects as well as URLs.
 
     Returns:
         The provider that runnable's spans go to now; None where telemetry is off.

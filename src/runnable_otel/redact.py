@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import islice
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Final
 
@@ -24,23 +25,33 @@ from runnable_otel.secret_texts import (
     without_userinfo,
 )
 
-__all__ = ["MASK", "Redactor"]
+__all__ = ["MASK", "NAME", "Redactor"]
+
+NAME: Final = 4096
+"""Characters of a name or an id that are looked at, and at most kept."""
 
 # By how many of its own characters a secret is known: of a text that is cut, no more is read beyond the cut. Most are
 # known by few; the userinfo of a URL by its "@", and a JWT by the "." after its header.
 _REACH: Final = 64
 _FAR_REACH: Final = 512
 
+_PIECES: Final = 128  # of a secret, that are looked for alone
+_ESCAPE: Final = re.compile(r"\\(?:0?[0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)")
+
 
 def _forms(value: str) -> set[str]:
-    """A literal secret as it may turn up: as it is, stripped, escaped for JSON or a URL, and line by line."""
+    """A literal secret as it may turn up: whole, stripped, escaped for JSON or a URL, only its letters, in pieces."""
     from urllib.parse import quote, quote_plus
 
     bare = value.strip()
     forms = {value, bare, quote(bare, safe="", errors="replace"), quote_plus(bare, errors="replace")}
+    forms.add("".join(filter(str.isalnum, bare)))  # as runnable makes names of files
     forms |= {form[1:-1] for form in (encode_basestring(bare), encode_basestring_ascii(bare), repr(bare))}
-    if "\n" in bare:  # logs are written line by line
-        forms.update(line.strip() for line in bare.splitlines()[:128] if len(line.strip()) >= 8)
+    pieces = bare.splitlines()[:_PIECES]  # logs are written line by line
+    if "\\" in bare:  # a shell's echo takes what follows for an escape, and each shell for another one
+        parts = (part for line in pieces for part in _ESCAPE.split(line) if len(part) >= 8)
+        pieces += islice(parts, _PIECES)
+    forms.update(piece.strip() for piece in pieces if len(piece.strip()) >= 8)
     return {form for form in forms if len(form) >= 4 and form not in MASK}
 
 

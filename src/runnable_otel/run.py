@@ -96,15 +96,15 @@ def _check_sink(url: str) -> None:
     # Imported here: it takes several times as long as all else that `run` does.
     from importlib.metadata import entry_points
 
-    from runnable_otel.sinks import BUILT_IN, GROUP
+    from runnable_otel.sinks import BUILT_IN, GROUP, one_of
 
     try:
         Settings.read({}, sinks=[url])
     except SettingError as error:
         raise SettingError("--sink", url, error.allowed) from None
-    known = sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
+    known = {*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))}
     if url.partition(":")[0].lower() not in known:
-        raise SettingError("--sink", url, f"a URL of one of {', '.join(f'{scheme}:' for scheme in known)}")
+        raise SettingError("--sink", url, one_of(known))
     if "," in url:
         raise SettingError("--sink", url, "a URL without a comma, which separates URLs in RUNNABLE_OTEL_SINKS")
 
@@ -131,6 +131,8 @@ def environment(options: Namespace, environ: Mapping[str, str]) -> dict[str, str
         child["RUNNABLE_OTEL_SINKS"] = ",".join(options.sink)
     # A console that was switched off by name stays off, also where nothing else is asked for.
     if options.console or not (activated(child) or child.get("RUNNABLE_TELEMETRY_CONSOLE")):
+        if "RUNNABLE_TELEMETRY_CONSOLE" not in child:
+            child["_RUNNABLE_OTEL_CONSOLE"] = "run"  # so that it is not shown as one of the user's: see subprocesses.py
         child["RUNNABLE_TELEMETRY_CONSOLE"] = "true"
     watch(child)
     return child

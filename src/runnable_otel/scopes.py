@@ -13,23 +13,26 @@ import time
 import types
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
-from functools import cached_property, wraps
-from typing import Any, ParamSpec, TypeVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, StatusCode
+from opentelemetry.trace import Span, StatusCode
 
 from runnable_otel import semconv, spans
 from runnable_otel.capture import Captured, capture
 from runnable_otel.errors import Failure, describe, root_cause
-from runnable_otel.events import PIPELINE_COMPLETED, PIPELINE_STARTED
-from runnable_otel.propagation import LEDGER, RunRoot, context_from_environment
-from runnable_otel.redact import Redactor
-from runnable_otel.spans import Origin, Step
+from runnable_otel.gaps import GAPS
+from runnable_otel.redact import NAME, Redactor
+from runnable_otel.spans import Origin
+from runnable_otel.still_open import OPEN, is_free
 from runnable_otel.telemetry import Telemetry
-from runnable_otel.tracing import Ids, remote
+from runnable_otel.tracing import Ids
+
+if TYPE_CHECKING:
+    from runnable_otel.run_scope import RunScope
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +50,10 @@ def harmless(function: Callable[_P, _R]) -> Callable[_P, _R | None]:
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R | None:
         try:
             return function(*args, **kwargs)
-        except Exception:
-            logger.debug("telemetry failed in %s", function.__qualname__, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - see above
+            GAPS.note(function.__qualname__, error)
+            if current.get() is None:
+                GAPS.say()
             return None
 
     return guarded
@@ -83,6 +88,9 @@ class Scope:
         self.started_ns = 0
         self.span: Span = trace.INVALID_SPAN
         self.ids: Ids | None = None
+        self._ended: tuple[str, bool, int] | None = None  # status, whether that is a failure, when
+        # What is open in another process, or in the parent of this fork, can't be left here.
+        self._is_outermost = self.parent is None or self.parent not in OPEN
         self._otel_token: Token[Context] | None = None
         self._token: Token[Scope | None] | None = None
 
@@ -121,8 +129,22 @@ class Scope:
         name, attributes = self.opening()
         self.started_ns = time.time_ns()
         self.start_span(name, attributes)
+        OPEN.add(self)
         self._token = current.set(self)
         self.opened()
+        self._show_life()
+        if self._is_outermost:
+            OPEN.on_enter(self)
+
+    def _show_life(self) -> None:
+        """The outermost scope of a process gives the sign of life for all that is in it."""
+        if self.parent is None and self.ids is not None and self.telemetry.hub.wants_signs:
+            origin = Origin(self.ids, self.run.run_id if self.run else self.telemetry.run_id())
+            self.telemetry.pulse.begin(id(self), partial(self._sign, origin))
+
+    @harmless
+    def _sign(self, origin: Origin) -> None:
+        self.telemetry.hub.emit_sign(spans.sign_of_life(origin, time.time_ns()))
 
     def start_span(
         self, name: str, attributes: Mapping[str, Any], *, context: Context | None = None, span_id: int = 0, **more: Any
@@ -143,15 +165,35 @@ class Scope:
 
     def _close(self, exc: BaseException | None) -> None:
         """End the span, in stages: what goes wrong in one of them takes nothing from the others."""
-        if self.ids is None:
+        if self.ids is None or self not in OPEN:  # it was ended from outside, or this is a fork in the middle of it
             return
         status, failed = self._judge(exc) or ("unknown", exc is not None)
         # What a run inside a task failed of is the task's own only if the task lets it through.
         if failed and self.parent is not None and self.run is not self:
             self.parent.failure = self.failure
-        ended_ns = time.time_ns()
+        ended_ns = max(time.time_ns(), self.started_ns)  # the clock may have been set back meanwhile
         self._end_span(status, failed, ended_ns)
+        self._ended = status, failed, ended_ns
         self._tell(status, failed, ended_ns)
+        OPEN.discard(self)
+
+    def cancel(self, now: int) -> bool:
+        """End the span as cancelled, from another thread; False where its own thread may hold its lock for ever."""
+        if self._ended is None:
+            if not is_free(self.span):
+                return False
+            self.attributes.update(self.cancelled())
+            self._end_span(semconv.CANCELLED, False, now)
+            self._ended = semconv.CANCELLED, False, now
+        return True
+
+    def cancelled(self) -> dict[str, Any]:
+        """Further attributes of a span that was cancelled from outside."""
+        return {}
+
+    def tell_cancelled(self, now: int) -> None:
+        """Send the end of what was cancelled, or had ended and was about to say so."""
+        self._tell(*(self._ended or (semconv.CANCELLED, False, now)))
 
     @harmless
     def _judge(self, exc: BaseException | None) -> tuple[str, bool]:
@@ -163,35 +205,49 @@ class Scope:
 
     @harmless
     def _end_span(self, status: str, failed: bool, ended_ns: int) -> None:
-        if self.span.is_recording():
-            self.attributes[semconv.STATUS] = status
-            if self.truncated:
-                self.attributes[semconv.TRUNCATED] = True
-            if self.redacted:
-                self.attributes[semconv.REDACTED] = True
-            self.span.set_attributes(self.attributes)
-            if failed:
-                self.span.set_status(StatusCode.ERROR, status)
+        if not self.span.is_recording():
+            return  # it is sampled out, or was ended from outside
+        self.attributes[semconv.STATUS] = status
+        if self.truncated:
+            self.attributes[semconv.TRUNCATED] = True
+        if self.redacted:
+            self.attributes[semconv.REDACTED] = True
+        self.span.set_attributes(self.attributes)
+        if failed:
+            self.span.set_status(StatusCode.ERROR, status)
         self.span.end(ended_ns)
 
     def _leave(self) -> None:
         try:
+            if self._is_outermost:
+                OPEN.on_leave(self)
+            if self.parent is None:
+                self.telemetry.pulse.end(id(self))
             if self._otel_token is not None:
                 otel_context.detach(self._otel_token)
             if self._token is not None:
                 current.reset(self._token)
         except Exception:
             logger.debug("scope left in another context", exc_info=True)
+        if self._is_outermost:
+            GAPS.say()
 
     @property
     def redactor(self) -> Redactor:
         """A secret that one task was given may turn up in any later one: the run knows them all."""
         return (self.run or self).masks
 
+    def shown(self, name: str) -> str:
+        """A name or id as it may be shown: it may hold a secret, like any text."""
+        return self.redactor.head(name, NAME)[0]
+
     def mask(self, secrets: Iterable[str]) -> None:
         """Values that the secrets manager handed to a task: they are masked wherever they turn up."""
-        keeper = self.run or self
-        keeper.masks = keeper.masks.with_secrets(secrets)
+        (self.run or self).learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these values in this scope, and in all whose run it is."""
+        self.masks = self.masks.with_secrets(secrets)
 
     def status_of(self, failure: Failure) -> str:
         return failure.text(self.telemetry.settings.max_value_bytes)
@@ -220,119 +276,3 @@ class Scope:
         self.truncated |= captured.truncated
         self.redacted |= captured.redacted
         return captured
-
-
-class RunScope(Scope):
-    """One execution of a pipeline or job, or the submission of one."""
-
-    def __init__(
-        self,
-        telemetry: Telemetry,
-        *,
-        kind: str,
-        name: str,
-        run_id: str,
-        executor: str,
-        tag: str = "",
-        retried: bool = False,
-        submits: bool = False,
-    ) -> None:
-        super().__init__(telemetry)
-        self.run = self
-        self.kind, self.name, self.run_id = kind, name, run_id
-        self.submits, self.executor, self.tag = submits, executor, tag
-        self.queue = telemetry.queue()
-        self.earlier = LEDGER.recall(run_id) if retried else []
-        self.seen: BaseException | None = None
-        self.root = RunRoot(0, 0)
-
-    def opening(self) -> tuple[str, dict[str, Any]]:
-        key = semconv.JOB_NAME if self.kind == "job" else semconv.PIPELINE_NAME
-        version = self.telemetry.runnable_version
-        attributes = spans.run_attributes(key, self.name, self.run_id, self.executor, self.tag, version)
-        return spans.span_name("submit" if self.submits else self.kind, self.name), attributes
-
-    def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
-        inside = trace.get_current_span().get_span_context().is_valid
-        context = None if inside else context_from_environment()
-        links = [Link(remote(*self.earlier[-1][0]))] if self.earlier else ()
-        super().start_span(name, attributes, context=context, links=links, **more)
-
-    def opened(self) -> None:
-        assert self.ids is not None
-        self.root = RunRoot(self.ids.trace_id, self.ids.span_id)
-        if not self.submits:
-            self.telemetry.metrics.run_started(self.dimensions)
-            event = spans.start_event(PIPELINE_STARTED, self.origin, self.started_ns, self.name, {})
-            self.telemetry.hub.emit(event, self.queue)
-        if self.span.is_recording():
-            LEDGER.remember(self.run_id, self.root, self.started_ns)
-
-    @cached_property
-    def origin(self) -> Origin:
-        assert self.ids is not None
-        return Origin(self.ids, self.run_id)
-
-    @cached_property
-    def dimensions(self) -> dict[str, str]:
-        return {semconv.CICD_PIPELINE_NAME: spans.text(self.name), semconv.EXECUTOR: self.executor}
-
-    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
-        status, failed = self._outcome(exc)
-        result = semconv.RESULT.get(status, "failure")
-        if not self.submits:
-            self.attributes[semconv.CICD_PIPELINE_RESULT] = result
-        if failed and self.failure is not None:
-            self.attributes[semconv.ERROR_TYPE] = self.failure.qualified
-        return status, failed
-
-    def _outcome(self, exc: BaseException | None) -> tuple[str, bool]:
-        if exc is not None and is_cancellation(exc):
-            return semconv.CANCELLED, False
-        if exc is not None:
-            # ExecutionFailedError only says that a step failed: the step's own failure is the cause.
-            if not (type(exc).__name__ == "ExecutionFailedError" and self.failure is not None):
-                self.failure = self.see(exc)
-            return self.status_of(self.failure), True
-        if self.submits:
-            return semconv.SUBMITTED, False
-        if self.kind == "job" and self.failure is not None:
-            return self.status_of(self.failure), True
-        return semconv.SUCCESS, False
-
-    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
-        if self.submits:
-            return
-        result = semconv.RESULT.get(status, "failure")
-        error = self.failure.qualified if failed and self.failure else ""
-        self.telemetry.metrics.run_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
-        own = {"status": "error" if failed else status, "error": status if failed else None}
-        event = spans.end_event(PIPELINE_COMPLETED, self.origin, self.started_ns, ended_ns, self.name, own)
-        self.telemetry.hub.emit(event, self.queue)
-
-
-class NodeScope(Scope):
-    """A composite node (`parallel`, `map`, `loop`, `conditional`) or one of its branches."""
-
-    def __init__(self, telemetry: Telemetry, kind: str, name: str, step: Step) -> None:
-        super().__init__(telemetry)
-        self.kind, self.name, self.step = kind, name, step
-
-    def opening(self) -> tuple[str, dict[str, Any]]:
-        run_id = self.run.run_id if self.run else ""
-        return spans.span_name(self.kind, self.name), spans.step_attributes(run_id, self.step)
-
-    def closing(self, exc: BaseException | None) -> tuple[str, bool]:
-        if exc is not None and is_cancellation(exc):
-            return semconv.CANCELLED, False
-        if exc is not None:
-            self.failure = self.see(exc)
-            return self.status_of(self.failure), True
-        if self.failed:
-            return (self.status_of(self.failure) if self.failure else "failed"), True
-        return semconv.SUCCESS, False
-
-    def closed(self, status: str, failed: bool, ended_ns: int) -> None:
-        del status, ended_ns
-        if failed and self.kind == "branch" and self.parent is not None:
-            self.parent.failed = True

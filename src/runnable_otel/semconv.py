@@ -62,6 +62,7 @@ MAP_PREFIX: Final = "runnable.map."
 CATALOG_FILES: Final = "runnable.catalog.files"
 TRUNCATED: Final = "runnable.truncated"
 REDACTED: Final = "runnable.redacted"
+BACKFILLED: Final = "runnable.backfilled"
 
 SUCCESS: Final = "success"
 SKIPPED: Final = "skipped"

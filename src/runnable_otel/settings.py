@@ -14,17 +14,24 @@ _T = TypeVar("_T")
 
 
 class SettingError(ValueError):
-    """A setting is out of range: the message names the variable, the value and what is allowed."""
+    """A setting is out of range: the message names the variable, the value and what is allowed.
 
-    def __init__(self, variable: str, value: object, allowed: str) -> None:
-        super().__init__(f"{variable}={_shown(value)}: expected {allowed}")
+    Args:
+        variable: its name.
+        value: what it is; `…` for a secret.
+        allowed: what it may be; or what is missing for it, with `needs` as `says`.
+        says: the word before that.
+    """
+
+    def __init__(self, variable: str, value: object, allowed: str, *, says: str = "expected") -> None:
+        super().__init__(f"{variable}={_shown(value)}: {says} {allowed}")
         self.variable = variable
         self.allowed = allowed
 
 
 def _shown(value: object) -> str:
     """A bad value as an error line may show it: short, on one line, without what stands before an `@`."""
-    return re.sub(r"//[^/@]*@", "//…@", ascii(value))[:80]
+    return re.sub(r"//.*@", "//…@", repr(value))[:80]
 
 
 def _flag(variable: str, value: object) -> bool:
@@ -34,11 +41,6 @@ def _flag(variable: str, value: object) -> bool:
     if text in ("false", "0", "no", "off", ""):
         return False
     raise SettingError(variable, value, "true or false")
-
-
-def _lenient_flag(variable: str, value: object) -> bool:
-    """runnable's own switch: `true` in any case, all else is false."""
-    return str(value).strip().lower() == "true"
 
 
 def _mode(variable: str, value: object) -> CaptureMode:
@@ -94,6 +96,13 @@ def _urls(variable: str, value: object) -> tuple[str, ...]:
     return urls
 
 
+def _folder(variable: str, value: object) -> str:
+    text = str(value).strip()
+    if "\0" in text:
+        raise SettingError(variable, value, "the path of a folder")
+    return os.path.abspath(os.path.expanduser(text)) if text else ""  # a task may change the working directory
+
+
 def _setting(variable: str, parse: Callable[[str, object], _T], default: _T) -> Any:
     """A field that knows its variable and how to read it."""
     return field(default=default, metadata={"variable": variable, "parse": parse})
@@ -110,16 +119,20 @@ class Settings:
         capture: `RUNNABLE_OTEL_CAPTURE`; what `inputs` and `outputs` hold.
         max_value_bytes: `RUNNABLE_OTEL_MAX_VALUE_BYTES`; UTF-8 bytes of `inputs`, `outputs` and `status`.
         redact: `RUNNABLE_OTEL_REDACT`; further patterns of keys whose values are masked.
+        logs: `RUNNABLE_OTEL_LOGS`; what tasks write to stdout and stderr becomes `task_log` events.
         exit_timeout: `RUNNABLE_OTEL_EXIT_TIMEOUT`; seconds that telemetry may hold the process at its end.
+        spool: `RUNNABLE_OTEL_SPOOL`; the folder in which what could not be delivered is kept; none where it is empty.
     """
 
     enabled: bool = _setting("RUNNABLE_OTEL_ENABLED", _flag, default=True)
-    console: bool = _setting("RUNNABLE_TELEMETRY_CONSOLE", _lenient_flag, default=False)
+    console: bool = _setting("RUNNABLE_TELEMETRY_CONSOLE", _flag, default=False)
     sinks: tuple[str, ...] = _setting("RUNNABLE_OTEL_SINKS", _urls, default=())
     capture: CaptureMode = _setting("RUNNABLE_OTEL_CAPTURE", _mode, default="values")
     max_value_bytes: int = _setting("RUNNABLE_OTEL_MAX_VALUE_BYTES", _size, default=256)
     redact: tuple[str, ...] = _setting("RUNNABLE_OTEL_REDACT", _patterns, default=())
+    logs: bool = _setting("RUNNABLE_OTEL_LOGS", _flag, default=False)
     exit_timeout: float = _setting("RUNNABLE_OTEL_EXIT_TIMEOUT", _seconds, default=2.0)
+    spool: str = _setting("RUNNABLE_OTEL_SPOOL", _folder, default="")
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
@@ -163,8 +176,12 @@ def sdk_disabled(environ: Mapping[str, str] | None = None) -> bool:
 def activated(environ: Mapping[str, str] | None = None) -> bool:
     """Whether a variable is set that switches a plain run on (way in 2 of the README)."""
     environ = os.environ if environ is None else environ
-    asked = any(environ.get(variable) for variable in ACTIVATING if variable != "RUNNABLE_TELEMETRY_CONSOLE")
-    return asked or _lenient_flag("", environ.get("RUNNABLE_TELEMETRY_CONSOLE", ""))
+    if any(environ.get(variable) for variable in ACTIVATING if variable != "RUNNABLE_TELEMETRY_CONSOLE"):
+        return True
+    try:  # runnable itself takes only `true`, in any case, for a yes
+        return _flag("RUNNABLE_TELEMETRY_CONSOLE", environ.get("RUNNABLE_TELEMETRY_CONSOLE", ""))
+    except SettingError:
+        return True  # who reads the settings then says so
 
 
 ACTIVATING = (

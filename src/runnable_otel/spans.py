@@ -12,7 +12,9 @@ from typing import Any
 from runnable_otel import semconv
 from runnable_otel.capture import Captured, capture, fold
 from runnable_otel.errors import Failure
-from runnable_otel.events import CUSTOM, OURS, Event, host, new_uid, rfc3339
+from runnable_otel.events import CUSTOM, OURS, SIGN_OF_LIFE, TASK_LOG, Event, host, new_uid, rfc3339
+from runnable_otel.foreign import class_of
+from runnable_otel.jsontext import dict_get
 from runnable_otel.redact import Redactor
 from runnable_otel.secret_texts import MASK
 from runnable_otel.tracing import Ids
@@ -69,8 +71,10 @@ def map_attributes(maps: Mapping[str, Any], redactor: Redactor) -> dict[str, Any
     attributes: dict[str, Any] = {}
     for variable, value in maps.items():
         plain = isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
-        shown = value if plain else text(redactor.text(value if isinstance(value, str) else str(value)), _NAME_LIMIT)
-        name = semconv.MAP_PREFIX + text(variable, _NAME_LIMIT)
+        written = value if isinstance(value, str) else str(value)
+        masked = redactor.text(written)
+        shown = value if plain and masked is written else text(masked, _NAME_LIMIT)
+        name = semconv.MAP_PREFIX + text(redactor.text(variable), _NAME_LIMIT)
         attributes[name] = MASK if redactor.key(variable) else shown
     return attributes
 
@@ -163,12 +167,13 @@ def custom_event(item: Mapping[str, Any], origin: Origin, time_ns: int, redactor
     One whose type is one of ours becomes `custom` with the original under `data`: nobody takes it for ours.
     """
     shown: dict[str, Any] = json.loads(capture(item, _CUSTOM_LIMIT, redactor=redactor).text)
-    kind = item.get("type")
+    kind = dict_get(item, "type")
+    kind = str.__str__(kind) if issubclass(class_of(kind), str) else ""  # it may be of a class of the user's
     where = origin.fields(rfc3339(time_ns))
-    if not isinstance(kind, str) or kind in OURS or len(kind) > _NAME_LIMIT:
+    if not kind or kind in OURS or len(kind) > _NAME_LIMIT:
         return Event(CUSTOM, new_uid(), MappingProxyType({"data": shown, "runnable": where}))
     fields = {name: value for name, value in shown.items() if name not in ("type", "uid", "runnable")}
-    return Event(text(kind), new_uid(), MappingProxyType({**fields, "runnable": where}))
+    return Event(text(redactor.text(kind)), new_uid(), MappingProxyType({**fields, "runnable": where}))
 
 
 def json_object(captured: Captured | None) -> dict[str, Any] | None:
@@ -192,6 +197,17 @@ def end_event(kind: str, origin: Origin, started_ns: int, ended_ns: int, name: s
         "duration_ms": round((ended_ns - started_ns) / 1e6, 3),
     }
     return Event(kind, origin.uid("end"), MappingProxyType(fields))
+
+
+def log_event(origin: Origin, time_ns: int, name: str, stream: str, text: str) -> Event:
+    """What a task wrote to a stream; the text is bounded and masked already."""
+    fields = {"name": name, "stream": stream, "text": text, **origin.fields(rfc3339(time_ns))}
+    return Event(TASK_LOG, new_uid(), MappingProxyType(fields))
+
+
+def sign_of_life(origin: Origin, time_ns: int) -> Event:
+    """Says that the process with this open span is there; a reader moves the run's `last_seen`, and stores nothing."""
+    return Event(SIGN_OF_LIFE, new_uid(), MappingProxyType(origin.fields(rfc3339(time_ns))))
 
 
 def _present(own: Mapping[str, Any]) -> dict[str, Any]:

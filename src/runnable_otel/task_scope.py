@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,8 @@ from runnable_otel import semconv, spans
 from runnable_otel.capture import Captured
 from runnable_otel.errors import Failure
 from runnable_otel.events import TASK_COMPLETED, TASK_ERROR, TASK_STARTED
+from runnable_otel.jsontext import number
+from runnable_otel.output import Output
 from runnable_otel.propagation import context_from_environment
 from runnable_otel.scopes import Scope, harmless, is_cancellation
 from runnable_otel.spans import Origin, Step
@@ -31,23 +34,25 @@ class TaskScope(Scope):
         self.step, self.task_type, self.command = step, task_type, command
         self.name = name
         self.inputs: Captured | None = None
-        self.inputs_object: dict[str, Any] | None = None
         self.outputs: Captured | None = None
         self.exit_code: int | None = None
         self.completed = False
         self.announced = False
         self.own_event_follows = False
         self.user_metrics: Mapping[str, object] = {}
+        self.output: Output | None = None
         queue = telemetry.queue()
         self.queue = self.run.queue if queue is None and self.run else queue
 
     @property
     def run_id(self) -> str:
-        return self.run.run_id if self.run else self.telemetry.run_id()
+        return self.run.run_id if self.run else self.shown(self.telemetry.run_id())
 
     def opening(self) -> tuple[str, dict[str, Any]]:
         short = self.step.short if self.step and self.task_type == "shell" else self.name
         attributes = spans.task_attributes(self.run_id, self.step, self.name, self.task_type)
+        # Whose task it is: a Collector counts span by span, and can't look at the run's.
+        attributes.update(self.run.dimensions if self.run else {})
         return spans.span_name("task", short), attributes
 
     def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
@@ -68,6 +73,11 @@ class TaskScope(Scope):
         return Origin(self.ids, self.run_id, self.step, self.task_type)
 
     @cached_property
+    def inputs_object(self) -> dict[str, Any] | None:
+        """The inputs as events have them."""
+        return spans.json_object(self.inputs)
+
+    @cached_property
     def dimensions(self) -> dict[str, str]:
         run = self.run
         return {
@@ -82,7 +92,6 @@ class TaskScope(Scope):
         is_function = self.task_type in ("python", "async-python")
         maps: Mapping[str, Any] = self.step.maps if self.step and is_function else {}
         self.inputs = self.capture({**params, **maps})
-        self.inputs_object = spans.json_object(self.inputs)
         self.span.set_attribute(semconv.INPUTS, self.inputs.text)
         self._announce()
 
@@ -91,9 +100,10 @@ class TaskScope(Scope):
         if self.announced:
             return
         self.announced = True
-        own = {"inputs": self.inputs_object}
-        event = spans.start_event(TASK_STARTED, self.origin, self.started_ns, self.name, own)
-        self.telemetry.hub.emit(event, self.queue)
+        if self.telemetry.hub.wanted(self.queue):
+            own = {"inputs": self.inputs_object}
+            event = spans.start_event(TASK_STARTED, self.origin, self.started_ns, self.name, own)
+            self.telemetry.hub.emit(event, self.queue)
 
     def succeeded(self, outputs: Mapping[str, object] | None, metrics: Mapping[str, object]) -> None:
         """The task returned. It is over, and a success, only when its span closes without a failure."""
@@ -105,8 +115,20 @@ class TaskScope(Scope):
     @harmless
     def say(self, item: Mapping[str, Any]) -> None:
         """An event of the task's own goes on to the sinks."""
-        if self.telemetry.hub.sinks:
+        if self.telemetry.hub.wanted():
             self.telemetry.hub.emit(spans.custom_event(item, self.origin, time.time_ns(), self.redactor))
+
+    @harmless
+    def listen(self) -> Output | None:
+        """From now on what the task writes is sent, if that is wanted; None where it is not."""
+        if self.output is None and self.telemetry.settings.logs and self.telemetry.hub.wanted(self.queue):
+            # An asyncio.Queue may be touched only where its event loop runs.
+            one_thread = isinstance(self.queue, asyncio.Queue)
+            self.output = Output(self._wrote, lambda: self.redactor, one_thread=one_thread)
+        return self.output
+
+    def _wrote(self, stream: str, text: str) -> None:
+        self.telemetry.hub.emit(spans.log_event(self.origin, time.time_ns(), self.name, stream, text), self.queue)
 
     def swallowed(self, exc: BaseException) -> None:
         """runnable catches this exception; the first one, which is the innermost, is the cause."""
@@ -123,6 +145,8 @@ class TaskScope(Scope):
 
     def closing(self, exc: BaseException | None) -> tuple[str, bool]:
         self._announce()
+        if self.output is not None:
+            self.output.close()
         if self.exit_code is not None:
             self.attributes[semconv.PROCESS_EXIT_CODE] = self.exit_code
         self._locate()
@@ -142,6 +166,15 @@ class TaskScope(Scope):
             self.attributes[semconv.OUTPUTS] = self.outputs.text
         return semconv.SUCCESS, False
 
+    def _measured(self) -> Iterator[tuple[str, object]]:
+        """What the task measured, but for numbers that look secret or are called so."""
+        for name, value in self.user_metrics.items():
+            kind = type(value)
+            if (kind is int or kind is float) and not self.redactor.key(name):
+                text = number(kind, value)[0]
+                if self.redactor.text(text) is text:
+                    yield self.shown(name), value
+
     @harmless
     def _locate(self) -> None:
         """Where the task's function stands; known once runnable has imported it."""
@@ -150,21 +183,25 @@ class TaskScope(Scope):
         module, _, name = self.command.rpartition(".")
         function = vars(sys.modules.get(module, types)).get(name)
         if isinstance(function, types.FunctionType):
-            self.attributes[semconv.CODE_FILE_PATH] = spans.text(function.__code__.co_filename)
+            self.attributes[semconv.CODE_FILE_PATH] = spans.text(self.shown(function.__code__.co_filename))
             self.attributes[semconv.CODE_LINE_NUMBER] = function.__code__.co_firstlineno
 
     def closed(self, status: str, failed: bool, ended_ns: int) -> None:
+        self._announce()
         result = semconv.RESULT.get(status, "failure")
         error = self.failure.qualified if failed and self.failure else ""
         self.telemetry.metrics.task_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
-        own: dict[str, Any] = {"outputs": spans.json_object(self.outputs)}
+        if self.user_metrics and not failed and status != semconv.CANCELLED:
+            self.telemetry.metrics.user_metrics(self.dimensions, dict(self._measured()))
+        if self.telemetry.hub.wanted(self.queue):
+            kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR
+            own = {**self._ended_as(status, failed), "inputs": self.inputs_object}
+            event = spans.end_event(kind, self.origin, self.started_ns, ended_ns, self.name, own)
+            self.telemetry.hub.emit(event, self.queue)
+
+    def _ended_as(self, status: str, failed: bool) -> dict[str, Any]:
         if failed and self.failure:
-            own = {"error": status, "stack_trace": self.failure.stacktrace or None}
-        elif status == semconv.CANCELLED:
-            own = {"error": status}
-        elif self.user_metrics:
-            self.telemetry.metrics.user_metrics(self.dimensions, self.user_metrics)
-        own["inputs"] = self.inputs_object
-        kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR
-        event = spans.end_event(kind, self.origin, self.started_ns, ended_ns, self.name, own)
-        self.telemetry.hub.emit(event, self.queue)
+            return {"error": status, "stack_trace": self.failure.stacktrace or None}
+        if status == semconv.CANCELLED:
+            return {"error": status}
+        return {"outputs": spans.json_object(self.outputs)}

@@ -8,10 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from runnable_otel.metrics import Metrics
+from runnable_otel.pulse import Pulse
 from runnable_otel.redact import Redactor
 from runnable_otel.settings import Settings
 from runnable_otel.sinks import Hub
+from runnable_otel.spool.keeping import KEEPER
 from runnable_otel.tracing import Hooks, Tracing
+from runnable_otel.unused import UNUSED
 
 
 class Telemetry:
@@ -19,18 +22,21 @@ class Telemetry:
 
     tracing: Tracing
     hub: Hub
+    pulse: Pulse
     settings: Settings
     redactor: Redactor
 
     def __init__(self) -> None:
         self.tracing = Tracing(_hooks)
         self.hub = Hub()
+        self.pulse = Pulse()
         self.hub.on_drop = lambda reason: self.metrics.dropped(reason)
         self.use(Settings())
 
     def use(self, settings: Settings) -> None:
         self.settings = settings
         self.redactor = Redactor(settings.redact)
+        KEEPER.use(settings.spool)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -46,7 +52,10 @@ class Telemetry:
     def queue(self) -> Any:
         """The queue that `set_stream_queue` set in this context, or None."""
         module: Any = sys.modules.get("runnable.telemetry")
-        return None if module is None else module.get_stream_queue()
+        queue = None if module is None else module.get_stream_queue()
+        if queue is not None:
+            UNUSED.used(queue)
+        return queue
 
     def run_id(self) -> str:
         """runnable's run id in this context, or the empty string."""

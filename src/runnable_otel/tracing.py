@@ -78,14 +78,21 @@ class Tracing:
         if self.explicit is not None:
             return self.explicit
         global_provider = trace.get_tracer_provider()
-        logfire_provider = self._configured_logfire()
+        logfire_provider = self.configured_logfire()
         if logfire_provider is None or logfire_provider is global_provider:
             if isinstance(global_provider, trace.ProxyTracerProvider):
                 return self.hooks.own_provider() or global_provider
             return global_provider
         return self._one_of_two(global_provider, logfire_provider)
 
-    def _configured_logfire(self) -> TracerProvider | None:
+    @staticmethod
+    def global_provider() -> TracerProvider | None:
+        """The global provider, or None where nobody has set one."""
+        provider = trace.get_tracer_provider()
+        return None if isinstance(provider, trace.ProxyTracerProvider) else provider
+
+    def configured_logfire(self) -> TracerProvider | None:
+        """logfire's provider where the user configured logfire, or None."""
         logfire: Any = sys.modules.get("logfire")
         if logfire is None:
             return None
@@ -112,10 +119,11 @@ class Tracing:
     def tracer(self) -> Tracer:
         """Our tracer on that provider, with an id generator of ours in front of the provider's."""
         provider = self.provider()
-        if provider is not self._provider or self._tracer is None:
+        inner: TracerProvider = behind(provider)
+        if inner is not self._provider or self._tracer is None:
             self.hooks.prepare(provider)
             self._tracer = provider.get_tracer(SCOPE, __version__)
-            self._provider = provider
+            self._provider = inner
         return self._tracer
 
     def start(
@@ -127,6 +135,7 @@ class Tracing:
         context: Context | None = None,
         links: Sequence[Link] = (),
         span_id: int = 0,
+        trace_id: int = 0,
         start_ns: int | None = None,
     ) -> OpenedSpan:
         """Start a span below the current one (or that of `context`).
@@ -134,36 +143,48 @@ class Tracing:
         Args:
             parent: ids of the enclosing span of ours: the identity where the provider gives none.
             span_id: the id to give it; 0 leaves the choice to the provider.
+            trace_id: the id of its trace, where it has no parent; 0 leaves the choice to the provider.
             start_ns: nanoseconds since 1970; now unless told.
         """
         tracer = self.tracer()
         above = trace.get_current_span(context).get_span_context()
-        span = self._started(
-            tracer, span_id, name, context=context, attributes=attributes, links=links, start_time=start_ns
-        )
+        arguments: dict[str, Any] = {"context": context, "attributes": attributes, "links": links}
+        span = self._started(tracer, span_id, trace_id, name, start_time=start_ns, **arguments)
         own = span.get_span_context()
         if own.is_valid and own.span_id != above.span_id:
             return OpenedSpan(span, Ids(own.trace_id, own.span_id, above.span_id), True)
         # No provider, or one that is disabled: what happened still has a name of its own, for its events.
-        trace_id = parent.trace_id if parent else above.trace_id or random_trace_id()
+        trace_id = parent.trace_id if parent else above.trace_id or trace_id or random_trace_id()
         parent_id = parent.span_id if parent else above.span_id or INVALID_SPAN_ID
         return OpenedSpan(span, Ids(trace_id, span_id or random_span_id(), parent_id), False)
 
-    def _started(self, tracer: Tracer, span_id: int, name: str, **arguments: Any) -> Span:
+    def samples(self, trace_id: int, name: str) -> bool:
+        """Whether a root span of this trace id would be sampled: all processes with the same sampler say the same."""
+        inner = sdk_provider(self.provider())
+        if inner is None:
+            return True
+        return inner.sampler.should_sample(Context(), trace_id, name).decision.is_sampled()
+
+    def _started(self, tracer: Tracer, span_id: int, trace_id: int, name: str, **arguments: Any) -> Span:
         # logfire's tracer wraps an SDK one, and makes a new one inside when it is configured again.
         inner: Any = getattr(tracer, "tracer", tracer)
         generator = getattr(inner, "id_generator", None)
-        if not span_id or generator is None:
+        if not (span_id or trace_id) or generator is None:
             return tracer.start_span(name, **arguments)
         if not isinstance(generator, ChosenIds):
             inner.id_generator = generator = ChosenIds(generator)
-        with generator.choose(span_id):
+        with generator.choose(span_id, trace_id):
             return tracer.start_span(name, **arguments)
+
+
+def behind(provider: Any) -> Any:
+    """The provider itself, where logfire's proxy stands in front of it: a new one each time logfire is configured."""
+    return getattr(provider, "provider", provider)
 
 
 def sdk_provider(provider: TracerProvider) -> SDKTracerProvider | None:
     """The SDK provider that `provider` is, or stands in front of (logfire's proxy)."""
-    inner: Any = getattr(provider, "provider", provider)
+    inner = behind(provider)
     return inner if isinstance(inner, SDKTracerProvider) else None
 
 

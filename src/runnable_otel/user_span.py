@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import Token
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 
-from runnable_otel import spans
+from runnable_otel import semconv, spans
 from runnable_otel.capture import capture, clip
 from runnable_otel.errors import describe
+from runnable_otel.foreign import class_of
+from runnable_otel.jsontext import dict_items, key_text
+from runnable_otel.redact import Redactor
 from runnable_otel.scopes import harmless, is_cancellation, redactor_of
+from runnable_otel.still_open import OPEN, is_free
 from runnable_otel.telemetry import Telemetry
 
 _LIMIT = 4096
@@ -30,7 +34,8 @@ class UserSpan:
     def __init__(
         self, telemetry: Telemetry, template: str, attributes: Mapping[str, Any], stand_in: Any = None
     ) -> None:
-        self._telemetry, self._template, self._given = telemetry, template, dict(attributes)
+        self._telemetry, self._template = telemetry, template
+        self._given = {key_text(key): value for key, value in attributes.items()}
         self._stand_in = stand_in
         self._span: Span = trace.INVALID_SPAN
         self._token: Token[Context] | None = None
@@ -45,15 +50,19 @@ class UserSpan:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stand_in, name)
 
+    @harmless
     def set_attribute(self, key: str, value: Any) -> None:
         """Set an attribute, bounded and redacted; before the span is entered it is kept until then."""
-        self._given[key] = value
-        self._set({key: value})
+        given = {key_text(key): value}
+        self._given.update(given)
+        self._set(given)
 
+    @harmless
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Set several."""
-        for key, value in attributes.items():
-            self.set_attribute(key, value)
+        """Set those of a dict; another mapping could not be read without running code of its class."""
+        if issubclass(class_of(attributes), dict):
+            for key, value in dict_items(attributes):
+                self.set_attribute(key, value)
 
     def record_exception(self, exception: BaseException, *args: Any, **kwargs: Any) -> None:
         """Write an exception event, bounded and redacted."""
@@ -62,9 +71,10 @@ class UserSpan:
 
     @harmless
     def _open(self) -> None:
-        template = redactor_of(self._telemetry).text(self._template[:_LIMIT])
+        template = redactor_of(self._telemetry).head(self._template, _LIMIT)[0]
         attributes = {"logfire.msg_template": clip(template, 256)}
         self._span = self._telemetry.tracing.tracer().start_span(spans.text(template, 128), attributes=attributes)
+        OPEN.add(self)
         self._token = otel_context.attach(trace.set_span_in_context(self._span))
         self._set(self._given)
 
@@ -73,9 +83,12 @@ class UserSpan:
         redactor = redactor_of(self._telemetry)
         for key, value in attributes.items():
             name = spans.text(redactor.text(key[:_LIMIT]), 128)
-            if type(value) in (bool, int, float) and not redactor.key(key) and -(2**63) <= value < 2**63:
+            kind = cast(
+                "type[object]", type(value)
+            )  # compared by identity: to ask whether it is in something is to ask its metaclass
+            if (kind is bool or kind is int or kind is float) and _is_innocent(redactor, key, value):
                 self._span.set_attribute(name, value)
-            elif type(value) is str and not redactor.key(key):
+            elif kind is str and not redactor.key(key):
                 self._span.set_attribute(name, clip(redactor.text(value[: 2 * _LIMIT]), _LIMIT))
             else:
                 self._span.set_attribute(name, capture({key: value}, _LIMIT, redactor=redactor).text)
@@ -92,4 +105,23 @@ class UserSpan:
             self._record(exc)
         if self._token is not None:
             otel_context.detach(self._token)
-        self._span.end()
+        if self in OPEN:
+            self._span.end()
+            OPEN.discard(self)
+
+    def cancel(self, now: int) -> bool:
+        """End the span, from another thread; False where its lock is held."""
+        free = is_free(self._span)
+        if free:
+            self._span.set_attribute(semconv.STATUS, semconv.CANCELLED)
+            self._span.end(now)
+        return free
+
+    def tell_cancelled(self, now: int) -> None:
+        """It has no events."""
+
+
+def _is_innocent(redactor: Redactor, key: str, value: float) -> bool:
+    """Whether a number may be shown as it is: that of a card may not, and one that OTLP can't hold is text."""
+    text = repr(value) if -(2**63) <= value < 2**63 else ""
+    return bool(text) and not redactor.key(key) and redactor.text(text) is text

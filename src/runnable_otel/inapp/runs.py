@@ -8,11 +8,10 @@ import inspect
 import json
 import logging
 import os
-import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from runnable_otel import naming
 from runnable_otel.events import CUSTOM, OURS, TASK_LOG
@@ -23,7 +22,6 @@ from runnable_otel.log.memory import MemoryStream, json_text
 
 logger = logging.getLogger(__name__)
 
-_UID: Final = re.compile(r"[0-9a-f]{32}:[0-9a-f]{16}:(start|end)", re.ASCII)
 _tasks: set[asyncio.Task[None]] = set()  # an event loop holds its tasks weakly
 
 
@@ -31,7 +29,7 @@ class _Feed:
     """The queue of one run: what runnable and this package put into it goes into the run's stream.
 
     Args:
-        ours: the instrumentation is on, so that an event of one of our types comes from us, and has our uid.
+        ours: the instrumentation is on, so that events of our types come by `put_event`, and all others are a task's.
     """
 
     def __init__(self, stream: MemoryStream, queue: Any, *, ours: bool) -> None:
@@ -39,22 +37,30 @@ class _Feed:
         self._pid = os.getpid()
         self.first: dict[str, Any] = {}
 
+    def put_event(self, event: dict[str, Any]) -> None:
+        """Take one event of ours: what the hub calls where a queue has it."""
+        self._put(event, known=True)
+
     def put_nowait(self, item: Any) -> None:
-        """Take one event. A copy is kept: a task may change its own once it has yielded it."""
-        if os.getpid() != self._pid:
-            return  # a forked worker has a copy of this run that nobody reads, with locks that others may have held
-        self._append(item)
-        if self._queue is not None:
-            self._queue.put_nowait(item)
+        """Take one event of a task's. A copy is kept: the task may change its own once it has yielded it."""
+        self._put(item, known=not self._ours)
 
     put = put_nowait
 
-    def _append(self, item: Any) -> None:
+    def _put(self, item: Any, *, known: bool) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked worker has a copy of this run that nobody reads, with locks that others may have held
+        self._append(item, known=known)
+        if self._queue is not None:
+            self._queue.put_nowait(item)
+
+    def _append(self, item: Any, *, known: bool) -> None:
         event = cast("dict[str, Any]", item) if isinstance(item, dict) else {"type": CUSTOM, "data": item}
         kind, uid = event.get("type"), event.get("uid")
-        known = isinstance(kind, str) and kind in OURS
-        if known and self._ours and not (isinstance(uid, str) and _UID.fullmatch(uid)):
-            event, known, uid = {"type": CUSTOM, "data": event}, False, None  # a task's own event in our name
+        if not (isinstance(kind, str) and kind in OURS):
+            known = False
+        elif not known:
+            event = {"type": CUSTOM, "data": event}  # a task's own event in our name
         if known and not self.first:
             self.first = dict(event)
         self._stream.append(

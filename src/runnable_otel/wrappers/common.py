@@ -1,4 +1,8 @@
-"""What the wrappers share. Each is a `wrapt` wrapper: `(wrapped, instance, args, kwargs)`."""
+"""What the wrappers share. Each is a `wrapt` wrapper: `(wrapped, instance, args, kwargs)`.
+
+runnable prints what a task raises with rich, which leaves out a frame that has a local `_rich_traceback_omit`: each
+function of ours has one through which an exception may pass that is not ours.
+"""
 
 from __future__ import annotations
 

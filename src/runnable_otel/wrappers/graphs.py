@@ -6,34 +6,26 @@ from contextlib import nullcontext
 from typing import Any
 
 from runnable_otel import naming
-from runnable_otel.scopes import NodeScope, current, harmless
+from runnable_otel.node_scope import NodeScope
+from runnable_otel.scopes import current, harmless
 from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, make_step, maps_of, step_of
 
 
 @harmless
 def _composite(node: Any, args: Args, kwargs: Kwargs) -> NodeScope:
-    return NodeScope(TELEMETRY, node.node_type, node.name, step_of(node, argument(args, kwargs, 0, "iter_variable")))
+    step = step_of(node, argument(args, kwargs, 0, "iter_variable"))
+    return NodeScope(TELEMETRY, node.node_type, node.name, step, step.key)
 
 
 def composite(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    with _composite(instance, args, kwargs) or nullcontext() as scope:
-        result = wrapped(*args, **kwargs)
-        _judge(scope, instance, args, kwargs)
-        return result
-
-
-@harmless
-def _judge(scope: NodeScope | None, node: Any, args: Args, kwargs: Kwargs) -> None:
-    """Branches that ran in processes of a pool have told nobody how they ended: the run log knows."""
-    context = node._context  # noqa: SLF001 - runnable's own word for its run
-    if scope is None or not getattr(context.pipeline_executor, "enable_parallel", False):
-        return
-    name = node._get_step_log_name(argument(args, kwargs, 0, "iter_variable"))  # noqa: SLF001
-    scope.failed |= context.run_log_store.get_step_log(name, context.run_id).status == "FAIL"
+    _rich_traceback_omit = True
+    with _composite(instance, args, kwargs) or nullcontext():
+        return wrapped(*args, **kwargs)
 
 
 async def composite_async(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _rich_traceback_omit = True
     with _composite(instance, args, kwargs) or nullcontext():
         return await wrapped(*args, **kwargs)
 
@@ -54,7 +46,7 @@ def _branch(dag: Any, iter_variable: Any) -> NodeScope | None:
     else:
         name = str(placeholder)
     above = _resolved(dag, template.rpartition(".")[0], iter_variable)
-    return NodeScope(TELEMETRY, "branch", name, make_step(above, name, full, iter_variable))
+    return NodeScope(TELEMETRY, "branch", name, make_step(above, name, full, iter_variable), full)
 
 
 def _resolved(dag: Any, name: str, iter_variable: Any) -> str:
@@ -63,6 +55,7 @@ def _resolved(dag: Any, name: str, iter_variable: Any) -> str:
 
 
 def execute_graph(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _rich_traceback_omit = True
     del instance
     dag, iter_variable = argument(args, kwargs, 0, "dag"), argument(args, kwargs, 1, "iter_variable")
     with _branch(dag, iter_variable) or nullcontext():
@@ -70,6 +63,7 @@ def execute_graph(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -
 
 
 async def execute_graph_async(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _rich_traceback_omit = True
     del instance
     dag, iter_variable = argument(args, kwargs, 0, "dag"), argument(args, kwargs, 1, "iter_variable")
     with _branch(dag, iter_variable) or nullcontext():
@@ -78,6 +72,7 @@ async def execute_graph_async(wrapped: Wrapped, instance: Any, args: Args, kwarg
 
 def fail_execute(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The graph that this node ends has failed: that of the innermost branch, or of the run."""
+    _rich_traceback_omit = True
     del instance
     scope = current.get()
     if scope is not None:
@@ -86,6 +81,7 @@ def fail_execute(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) ->
 
 
 def return_dag(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _rich_traceback_omit = True
     dag = wrapped(*args, **kwargs)
     harmless(_remember)(dag, instance)
     return dag

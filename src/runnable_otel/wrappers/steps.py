@@ -9,10 +9,10 @@ from typing import Any
 from opentelemetry.trace import Link, StatusCode
 
 from runnable_otel import semconv, spans
-from runnable_otel.events import TASK_SKIPPED
-from runnable_otel.propagation import RunRoot
+from runnable_otel.propagation import Remembered
 from runnable_otel.scopes import current, harmless, redactor_of
-from runnable_otel.spans import Origin, Step
+from runnable_otel.skipped import Called, tell
+from runnable_otel.spans import Step
 from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.tracing import remote
 from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, step_of
@@ -20,6 +20,7 @@ from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, step_
 
 def sync_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """A span for a sync that moved files, or failed; which one knows afterwards, so its start is given."""
+    _rich_traceback_omit = True
     started_ns = time.time_ns()
     stage = str(argument(args, kwargs, 0, "stage", "put"))
     try:
@@ -34,6 +35,7 @@ def sync_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) ->
 
 def sync_job_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """A job only puts; its first argument is the settings, not the stage."""
+    _rich_traceback_omit = True
     return sync_catalog(lambda *_args, **_kwargs: wrapped(*args, **kwargs), instance, ("put",), {})
 
 
@@ -64,6 +66,7 @@ def _catalog_span(executor: Any, stage: str, started_ns: int, moved: Any, exc: B
 
 def prepare_node(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """`_prepare_node_for_execution` gives None for a step that a retry does not run again."""
+    _rich_traceback_omit = True
     step_log = wrapped(*args, **kwargs)
     if step_log is None:
         _skipped(instance, argument(args, kwargs, 0, "node"), argument(args, kwargs, 1, "iter_variable"))
@@ -80,38 +83,26 @@ def _skipped(executor: Any, node: Any, iter_variable: Any) -> None:
     step_log = context.run_log_store.get_step_log(node._get_step_log_name(iter_variable), context.run_id)  # noqa: SLF001
     last = step_log.attempts[-1] if step_log.attempts else None
     where = step_of(node, iter_variable, last.attempt_number if last else 1)
-    kind, name, shown, task_type = _called(node)
-    attributes = spans.step_attributes(run.run_id, where)
-    if kind == "task":
-        attributes = spans.task_attributes(run.run_id, where, name, task_type)
-    now = time.time_ns()
-    opened = TELEMETRY.tracing.start(
-        spans.span_name(kind, shown),
-        attributes={**attributes, semconv.STATUS: semconv.SKIPPED},
-        parent=scope.ids,
-        links=_links(run.earlier, where, last),
-        start_ns=now,
-    )
-    opened.span.end(now)
-    origin = Origin(opened.ids, run.run_id, where, task_type)
-    TELEMETRY.hub.emit(spans.start_event(TASK_SKIPPED, origin, now, name, {}), run.queue)
+    links = _links(run.earlier, where, last)
+    tell(TELEMETRY, where, _called(node), run_id=run.run_id, parent=scope.ids, links=links, queue=run.queue)
 
 
-def _called(node: Any) -> tuple[str, str, str, str]:
-    """Kind, name, name in the span's name, and task type of a node."""
+def _called(node: Any) -> Called:
     executable = getattr(node, "executable", None)
     if executable is None:
-        return node.node_type, node.name, node.name, ""
+        name = redactor_of(TELEMETRY).text(node.name)
+        return Called(node.node_type, name, name, "")
     name = spans.task_name(executable.task_type, redactor_of(TELEMETRY).text(executable.command[:4096]))
-    return "task", name, node.name if executable.task_type == "shell" else name, executable.task_type
+    shown = redactor_of(TELEMETRY).text(node.name) if executable.task_type == "shell" else name
+    return Called("task", name, shown, executable.task_type)
 
 
-def _links(earlier: list[tuple[RunRoot, int]], where: Step, attempt: Any) -> list[Link]:
+def _links(earlier: list[Remembered], where: Step, attempt: Any) -> list[Link]:
     """The attempt that did run the step: it lies in the last trace that began before it."""
     if not earlier:
         return []
     if attempt is None:  # a composite has no attempts: the run that it was part of
-        return [Link(remote(*earlier[-1][0]))]
+        return [Link(remote(*earlier[-1].root))]
     started_ns = int(datetime.fromisoformat(attempt.start_time).timestamp() * 1e9)
-    roots = [root for root, began in earlier if began <= started_ns + 1_000_000] or [earlier[0][0]]
+    roots = [each.root for each in earlier if each.started_ns <= started_ns + 1_000_000] or [earlier[0].root]
     return [Link(remote(roots[-1].trace_id, roots[-1].attempt_span_id(where.key, where.attempt)))]
