@@ -231,6 +231,19 @@ def test_nested_runs(tmp_path: Path) -> None:
     assert (Path(ours) / "sitecustomize.py").is_file()
 
 
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [(("--",), {}), (("--console", "--"), {}), (("--",), {"RUNNABLE_TELEMETRY_CONSOLE": "true"})],
+)
+def test_a_shell_task_is_not_told(tmp_path: Path, words: tuple[str, ...], variables: dict[str, str]) -> None:
+    """What `run` sets is not printed with a shell task's environment; what the user sets is, as without us."""
+    project = Project(tmp_path)
+    done = project.command(str(SCRIPT), "run", *words, sys.executable, "pipelines.py", PIPELINE="shell", **variables)
+    assert "=== COLLECT ===" in done.stdout
+    assert ("RUNNABLE_TELEMETRY_CONSOLE=true" in done.stdout) == bool(variables)
+    assert "└── task:" in done.stderr
+
+
 # --- run: where no start-up file is read -----------------------------------------------------------------------------
 
 

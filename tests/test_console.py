@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.project import Project
+
 T = 1_700_000_000_000_000_000
 MS = 1_000_000
 
@@ -841,3 +843,19 @@ def test_a_processor_is_not_kept_alive() -> None:
 def test_label(name: str, attributes: dict[str, object], shown: str) -> None:
     """Items of a map and rounds of a loop can be told apart in the tree."""
     assert label(name, attributes) == shown
+
+
+@pytest.mark.parametrize("value", ["1", "Yes", "on"])
+def test_switched_on_by_any_word_for_yes(project: Project, value: str) -> None:
+    """The variable is read as the other ones are: who says yes gets the tree."""
+    done = project.pipeline("python", RUNNABLE_TELEMETRY_CONSOLE=value)
+    assert "pipeline:" in done.stderr
+
+
+def test_neither_yes_nor_no(project: Project) -> None:
+    """A value that is neither gets a line; no for an answer gets none, and no tree."""
+    done = project.pipeline("python", RUNNABLE_TELEMETRY_CONSOLE="maybe")
+    assert "telemetry is off: RUNNABLE_TELEMETRY_CONSOLE='maybe': expected true or false" in done.stderr
+    quiet = project.pipeline("python", RUNNABLE_TELEMETRY_CONSOLE="no")
+    assert "telemetry" not in quiet.stderr
+    assert "pipeline:" not in quiet.stderr

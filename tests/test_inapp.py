@@ -203,7 +203,7 @@ def test_resume_at_the_end(client: httpx.Client) -> None:
     assert types(rest) == ["pipeline_completed"]
 
 
-@pytest.mark.parametrize("last", ["nonsense", "0000000000000000-1", "-", "\x7f", "é"])
+@pytest.mark.parametrize("last", ["nonsense", "0000000000000000-1", "-", "a\tb", "é"])
 def test_gap(client: httpx.Client, last: str) -> None:
     """A position that is not one of the run's gets one gap with an id, and then all that there is."""
     run_id = start(client, "sync")
@@ -320,8 +320,7 @@ def skip_without_fastapi() -> None:
 def script(project: Project, code: str, **variables: str) -> str:
     for file in FOLDER.glob("*.py"):
         shutil.copy(file, project.folder)
-    (project.folder / "script.py").write_text(code)
-    return project.command(project.python, "script.py", **variables).stdout
+    return project.script(code, **variables).stdout
 
 
 def test_without_a_loop(project: Project) -> None:
@@ -457,6 +456,41 @@ async def main():
     events = [event async for event in run]
     assert [event["type"] for event in events].count("pipeline_completed") == 1, events
     assert {"type": "custom", "data": {"type": "pipeline_completed", "status": "error"}} in events, events
+
+if __name__ == "__main__":
+    asyncio.run(main())
+    print("passed")
+""",
+    )
+    assert out.splitlines()[-1] == "passed"
+
+
+def test_hostile_objects(project: Project) -> None:
+    """What a task yields that is no JSON, or has no end, reaches a reader as what it is not; ours are ours alone."""
+    out = script(
+        project,
+        """
+import asyncio
+import tasks
+from runnable import AsyncPipeline, AsyncPythonTask
+from runnable_otel import run_pipeline
+
+async def main():
+    task = AsyncPythonTask(name="hostile", function=tasks.ahostile, returns=["value"])
+    run = run_pipeline(AsyncPipeline(steps=[task]))
+    events = [event async for event in run]
+    await run
+    first, mine, last = events[:2], events[2:-2], events[-2:]
+    assert [each["type"] for each in first + last] == [
+        "pipeline_started", "task_started", "task_completed", "pipeline_completed"
+    ]
+    assert [each["type"] for each in mine] == [
+        "large", "no json", "cycle", "deep", "x" * 1000, 5, *["custom"] * 4, "fields", "done"
+    ], [str(each["type"])[:50] for each in mine]
+    assert len(mine[0]["text"]) == 10_000_000
+    assert mine[1] == {"type": "no json", "data": "<unserializable: dict>"}, mine[1]
+    assert mine[6]["data"]["status"] == "error"
+    assert run.trace_id == last[1]["trace_id"] and last[1]["status"] == "success"
 
 if __name__ == "__main__":
     asyncio.run(main())

@@ -24,6 +24,8 @@ MODULES = [
     "runnable.tasks",
     "runnable.context",
     "runnable.sdk",
+    "runnable.parameters",
+    "runnable.entrypoints",
     "extensions.nodes.task",
     "extensions.nodes.stub",
     "extensions.nodes.fail",
@@ -33,14 +35,15 @@ MODULES = [
     "extensions.nodes.conditional",
     "extensions.pipeline_executor",
     "extensions.pipeline_executor.local",
+    "extensions.pipeline_executor.emulate",
+    "extensions.job_executor.emulate",
     "extensions.job_executor",
     "logfire_api",
 ]
 
 
 def script(project: Project, text: str, **variables: str) -> str:
-    (project.folder / "script.py").write_text(SNAPSHOT.format(names=MODULES) + text)
-    return project.command(project.python, "script.py", **variables).stdout
+    return project.script(SNAPSHOT.format(names=MODULES) + text, **variables).stdout
 
 
 def test_uninstrument_puts_everything_back(project: Project) -> None:
@@ -80,12 +83,12 @@ def test_it_does_not_import_runnable(project: Project) -> None:
 
 def test_twice_is_no_error(project: Project) -> None:
     """Instrumenting and uninstrumenting again says nothing and changes nothing."""
-    (project.folder / "script.py").write_text(
+    done = project.script(
         "from runnable_otel import RunnableInstrumentor as I, RunnableSpanProcessor\n"
         "I().instrument(); I().instrument(); RunnableSpanProcessor(); RunnableSpanProcessor()\n"
         "I().uninstrument(); I().uninstrument()\n"
     )
-    assert project.command(project.python, "script.py").stderr == ""
+    assert done.stderr == ""
 
 
 def test_foreign_extensions_package(project: Project) -> None:
@@ -95,20 +98,20 @@ def test_foreign_extensions_package(project: Project) -> None:
     for name in ("", "nodes/"):
         (project.folder / "extensions" / name / "__init__.py").touch()
     (folder / "task.py").write_text("class TaskNode:\n    def execute(self): return 1\n")
-    (project.folder / "script.py").write_text(
+    done = project.script(
         "import sys; sys.path.insert(0, '.')\n"
         "from runnable_otel import RunnableInstrumentor\n"
         "RunnableInstrumentor().instrument()\n"
         "import extensions.nodes.task as t\n"
         "print(type(t.TaskNode.__dict__['execute']).__name__)\n"
     )
-    assert project.command(project.python, "script.py").stdout.splitlines()[-1] == "function"
+    assert done.stdout.splitlines()[-1] == "function"
 
 
 @pytest.mark.parametrize("explicit", [True, False])
 def test_tracer_provider_argument(project: Project, explicit: bool) -> None:
     """`instrument(tracer_provider=…)` sends the spans there, and nowhere else."""
-    (project.folder / "script.py").write_text(
+    done = project.script(
         "from opentelemetry import trace\n"
         "from opentelemetry.sdk.trace import TracerProvider\n"
         "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
@@ -122,15 +125,15 @@ def test_tracer_provider_argument(project: Project, explicit: bool) -> None:
         "trace.set_tracer_provider(provider('global'))\n"
         f"RunnableInstrumentor().instrument(**({{'tracer_provider': provider('given')}} if {explicit} else {{}}))\n"
         "import runpy; runpy.run_path(__import__('os').path.abspath('pipelines.py'), run_name='__main__')\n"
-        "print({name: len(exporter.get_finished_spans()) for name, exporter in kept.items()})\n"
+        "print({name: len(exporter.get_finished_spans()) for name, exporter in kept.items()})\n",
+        PIPELINE="named",
     )
-    out = project.command(project.python, "script.py", PIPELINE="named").stdout.splitlines()[-1]
-    assert out == ("{'global': 0, 'given': 2}" if explicit else "{'global': 2}")
+    assert done.stdout.splitlines()[-1] == ("{'global': 0, 'given': 2}" if explicit else "{'global': 2}")
 
 
 def test_provider_set_after_ours(project: Project) -> None:
     """A provider of ours keeps nobody from setting theirs later, and the next run goes there."""
-    (project.folder / "script.py").write_text(
+    done = project.script(
         "import os; os.environ['OTEL_TRACES_EXPORTER'] = 'none'\n"
         "import runnable_otel; runnable_otel.configure()\n"
         "import pipelines\n"
@@ -150,8 +153,7 @@ def test_provider_set_after_ours(project: Project) -> None:
         "    trace.set_tracer_provider(theirs)\n"
         "    assert trace.get_tracer_provider() is theirs\n"
         "    os.environ.pop('RUNNABLE_RUN_ID'); second()\n"
-        "    print([span.name for span in kept.get_finished_spans()])\n"
+        "    print([span.name for span in kept.get_finished_spans()])\n",
     )
-    done = project.command(project.python, "script.py")
     assert done.stdout.splitlines()[-1] == "['task:tasks.give', 'pipeline:my pipeline']"
     assert "Overriding" not in done.stderr

@@ -25,9 +25,8 @@ print("METRICS", json.dumps(found))
 """
 
 
-def collected(project: Project, name: str) -> dict[str, list[dict]]:
-    (project.folder / "script.py").write_text(SCRIPT)
-    out = project.command(project.python, "script.py", PIPELINE=name).stdout
+def collected(project: Project, name: str, **variables: str) -> dict[str, list[dict]]:
+    out = project.script(SCRIPT, PIPELINE=name, **variables).stdout
     return json.loads(next(line for line in out.splitlines() if line.startswith("METRICS ")).removeprefix("METRICS "))
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from runnable_otel.propagation import RunRoot
 from support.project import Project
 from support.receiver import Received, Receiver
 from support.runlog import Attempt, attempts, bounded, run_logs
 
 ERROR = 2
+KINDS = {"pipeline", "parallel", "map", "loop", "conditional", "branch", "task", "catalog"}
 
 SUCCESSFUL = [
     "python",
@@ -61,7 +63,7 @@ def compare(log: dict[str, Any], spans: list[Received]) -> dict[tuple[str, int],
     ids = {span.span for span in spans}
     roots = [span for span in spans if span.parent not in ids]
     assert [span.kind for span in roots] == ["pipeline"]
-    assert {span.attributes["run_id"] for span in spans if span.scope == "runnable_otel"} == {log["run_id"]}
+    assert {span.attributes["run_id"] for span in spans if span.kind in KINDS} == {log["run_id"]}
 
     tasks = [span for span in spans if span.kind == "task"]
     executed = [attempt for attempt in attempts(log["steps"]) if not is_mocked(log, attempt)]
@@ -188,6 +190,22 @@ def test_branches_and_composites(project: Project, receiver: Receiver) -> None:
     works = [span for span in receiver.spans if span.name == "task:tasks.work"]
     assert [by_id[work.parent].attributes["runnable.branch.name"] for work in works] == ["each.1", "each.2", "each.3"]
     assert [work.attributes["runnable.map.chunk"] for work in works] == [1, 2, 3]
+
+
+def test_ids_of_composites_and_branches_are_derived(project: Project, receiver: Receiver) -> None:
+    """Who knows the run's root and a node's name knows the id of its span, in whatever process that is made."""
+    project.pipeline("nested", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+    (run,) = [span for span in receiver.spans if span.kind == "pipeline"]
+    root = RunRoot(int(run.trace, 16), int(run.span, 16))
+    found = {int(s.span, 16) for s in receiver.spans if s.kind in ("parallel", "branch")}
+    composites, branches = (
+        ("outer", "outer.one.inner"),
+        ("outer.one", "outer.two", "outer.one.inner.a", "outer.one.inner.b"),
+    )
+    assert found == {
+        *(root.node_span_id("composite", name) for name in composites),
+        *(root.node_span_id("branch", name) for name in branches),
+    }
 
 
 def test_failure_reaches_branch_composite_and_run(project: Project, receiver: Receiver) -> None:

@@ -70,16 +70,17 @@ def test_a_failure_that_a_task_handles(project: Project, receiver: Receiver) -> 
 
 def test_a_processor_that_raises(project: Project) -> None:
     """A processor of the user's that raises when a span ends takes no event, and no failure, away."""
-    (project.folder / "script.py").write_text(
+    project.script(
         "import os, runpy\n"
         "from opentelemetry import trace\n"
         "from opentelemetry.sdk.trace import SpanProcessor, TracerProvider\n"
         "class Bad(SpanProcessor):\n"
         "    def on_end(self, span): raise RuntimeError('bad processor')\n"
         "provider = TracerProvider(); provider.add_span_processor(Bad()); trace.set_tracer_provider(provider)\n"
-        "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n"
+        "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n",
+        PIPELINE="job_fails",
+        RUNNABLE_OTEL_SINKS="file:e.jsonl",
     )
-    project.command(project.python, "script.py", PIPELINE="job_fails", RUNNABLE_OTEL_SINKS="file:e.jsonl")
     events = [json.loads(line) for line in (project.folder / "e.jsonl").read_text().splitlines()]
     assert [(event["type"], event.get("status")) for event in events] == [
         ("pipeline_started", None),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
+from runnable_otel.exporters import logfire_exporter, otlp_exporter
 from runnable_otel.settings import (
     ACTIVATING,
     SettingError,
@@ -14,6 +16,7 @@ from runnable_otel.settings import (
     disabled_by_opentelemetry,
     sdk_disabled,
 )
+from runnable_otel.sinks import open_sink
 from support.environments import ROOT
 
 
@@ -27,7 +30,9 @@ def test_defaults() -> None:
         "capture": "values",
         "max_value_bytes": 256,
         "redact": (),
+        "logs": False,
         "exit_timeout": 2.0,
+        "spool": "",
     }
 
 
@@ -36,8 +41,10 @@ def test_defaults() -> None:
     [
         ("RUNNABLE_OTEL_ENABLED", "false", "enabled", False),
         ("RUNNABLE_OTEL_ENABLED", "0", "enabled", False),
+        ("RUNNABLE_OTEL_SPOOL", "/a/../spool", "spool", "/spool"),
         ("RUNNABLE_TELEMETRY_CONSOLE", "TRUE", "console", True),
-        ("RUNNABLE_TELEMETRY_CONSOLE", "yes", "console", False),  # runnable's own reading: only `true`
+        ("RUNNABLE_TELEMETRY_CONSOLE", "1", "console", True),  # runnable's own reading: only `true`
+        ("RUNNABLE_TELEMETRY_CONSOLE", "off", "console", False),
         ("RUNNABLE_OTEL_SINKS", "file:a.jsonl, console:", "sinks", ("file:a.jsonl", "console:")),
         ("RUNNABLE_OTEL_CAPTURE", "Keys", "capture", "keys"),
         ("RUNNABLE_OTEL_MAX_VALUE_BYTES", "32", "max_value_bytes", 32),
@@ -55,6 +62,7 @@ def test_variable(variable: str, value: str, name: str, read: object) -> None:
     ("variable", "value"),
     [
         ("RUNNABLE_OTEL_ENABLED", "maybe"),
+        ("RUNNABLE_TELEMETRY_CONSOLE", "maybe"),
         ("RUNNABLE_OTEL_SINKS", "no-colon"),
         ("RUNNABLE_OTEL_CAPTURE", "all"),
         ("RUNNABLE_OTEL_MAX_VALUE_BYTES", "31"),
@@ -70,6 +78,38 @@ def test_bad_value(variable: str, value: str) -> None:
     with pytest.raises(SettingError) as caught:
         Settings.read({variable: value})
     assert str(caught.value).startswith(f"{variable}={value!r}: expected ")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("größe", "'größe'"), ("…", "'…'"), ("a\n\x1b\u2028\u202e\ud800", r"'a\n\x1b\u2028\u202e\ud800'")],
+)
+def test_how_a_value_is_shown(value: str, shown: str) -> None:
+    """What can be printed is shown as it is; what would break the line, or turn it round, is not."""
+    with pytest.raises(SettingError) as caught:
+        Settings.read({"RUNNABLE_OTEL_CAPTURE": value})
+    assert str(caught.value) == f"RUNNABLE_OTEL_CAPTURE={shown}: expected values, keys or none"
+
+
+@pytest.mark.parametrize("user", ["user:hunter2", "user:hun/ter2", "user:hun@ter2"])
+def test_credentials_are_not_shown(user: str) -> None:
+    """Nor are those that should have been quoted."""
+    with pytest.raises(SettingError) as caught:
+        open_sink(f"nope://{user}@host")
+    assert str(caught.value).startswith("RUNNABLE_OTEL_SINKS='nope://…@host': expected a URL of one of console:, file:")
+    assert "otlp-logs:" not in str(caught.value)
+
+
+def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said what a value needs, and how to install it; the token itself is not shown."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    needs = "needs opentelemetry-exporter-otlp-proto-http: pip install 'runnable-otel[http]'"
+    with pytest.raises(SettingError) as caught:
+        otlp_exporter("http/protobuf")
+    assert str(caught.value) == f"OTEL_EXPORTER_OTLP_PROTOCOL='http/protobuf': {needs}"
+    with pytest.raises(SettingError) as caught:
+        logfire_exporter("pylf_v1_eu_hunter2")
+    assert str(caught.value) == f"LOGFIRE_TOKEN='…': {needs}"
 
 
 def test_credentials_in_a_sink_url() -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent / "project"
@@ -45,6 +47,28 @@ class Project:
         )
         assert not check or done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    @contextmanager
+    def running(self, *command: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs in the folder, for a test that does something to it; it is killed in the end."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment(self.folder, **variables),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def script(self, text: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Write script.py and run it in a real interpreter."""
+        (self.folder / "script.py").write_text(text)
+        return self.command(self.python, "script.py", **variables)
 
     def pipeline(self, name: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run one of the pipelines of pipelines.py in a real interpreter."""

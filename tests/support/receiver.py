@@ -113,9 +113,14 @@ def logs_of(request: Any, headers: dict[str, str]) -> list[ReceivedLog]:
 
 
 class Receiver:
-    """`with Receiver() as receiver:`; `receiver.grpc` and `receiver.http` are its endpoints."""
+    """`with Receiver() as receiver:`; `receiver.grpc` and `receiver.http` are its endpoints, on free or given ports.
 
-    def __init__(self) -> None:
+    Logs with a record whose uid is `refused` are refused for good.
+    """
+
+    def __init__(self, *, grpc: int = 0, http: int = 0) -> None:
+        self._ports = grpc, http
+        self.refused = ""
         self.spans: list[Received] = []
         self.logs: list[ReceivedLog] = []
         self.log_batches: list[int] = []
@@ -127,10 +132,13 @@ class Receiver:
         with self._lock:
             self.spans.extend(spans)
 
-    def take_logs(self, logs: list[ReceivedLog]) -> None:
+    def take_logs(self, logs: list[ReceivedLog]) -> bool:
+        if self.refused and self.refused in [log.attributes.get("uid") for log in logs]:
+            return False
         with self._lock:
             self.logs.extend(logs)
             self.log_batches.append(len(logs))
+        return True
 
     def clear(self) -> None:
         with self._lock:
@@ -143,9 +151,11 @@ class Receiver:
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(self), self._grpc)
         metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(self), self._grpc)
         logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(self), self._grpc)
-        self.grpc = f"http://127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
+        self.grpc = f"http://127.0.0.1:{self._grpc.add_insecure_port(f'127.0.0.1:{self._ports[0]}')}"
         self._grpc.start()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"receiver": self}))
+        self._http = ThreadingHTTPServer(
+            ("127.0.0.1", self._ports[1]), type("Handler", (_Handler,), {"receiver": self})
+        )
         self.http = f"http://127.0.0.1:{self._http.server_address[1]}"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
         return self
@@ -180,7 +190,8 @@ class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
 
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's word
         headers = {name: each for name, each in context.invocation_metadata() if isinstance(each, str)}
-        self.receiver.take_logs(logs_of(request, headers))
+        if not self.receiver.take_logs(logs_of(request, headers)):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
         return logs_service_pb2.ExportLogsServiceResponse()
 
 
@@ -193,6 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         headers = {name.lower(): each for name, each in self.headers.items()}
         self.receiver.headers.append(headers)
+        taken = True
         if self.path == "/v1/traces":
             request = trace_service_pb2.ExportTraceServiceRequest()
             request.ParseFromString(body)
@@ -200,8 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/v1/logs":
             logs = logs_service_pb2.ExportLogsServiceRequest()
             logs.ParseFromString(body)
-            self.receiver.take_logs(logs_of(logs, headers))
-        self.send_response(200)
+            taken = self.receiver.take_logs(logs_of(logs, headers))
+        self.send_response(200 if taken else 400)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
