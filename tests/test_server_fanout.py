@@ -210,7 +210,7 @@ def test_an_open_stream_keeps_nothing_of_its_request() -> None:
 
 
 def alive(*kinds: type) -> list[object]:
-    """What lives of these classes: by its type, since isinstance() asks any object for its __class__ and runs its code."""
+    """What lives of these classes. isinstance() would ask each object for its `__class__`, and run its code."""
     return [each for each in gc.get_objects() if issubclass(type(each), kinds)]
 
 
