@@ -141,6 +141,14 @@ test("unknown types are kept where they belong, each once", () => {
   assert.deepEqual([facts.others.get("load").length, facts.others.get("").length], [1, 1]);
 });
 
+test("a type that an object has as a member is a type like any other", () => {
+  const types = [...Object.getOwnPropertyNames(Object.prototype), "prototype", "get", "has"];
+  const own = types.map((type, index) => ({ type, uid: `own:${index}`, runnable: { span_id: "load" }, time: "2026-11-24T10:00:00.020Z" }));
+  const { facts, root } = picture([...RICH, ...own]);
+  assert.equal(facts.others.get("load").length, types.length);
+  assert.deepEqual(sketch(root), sketch(picture(RICH).root));
+});
+
 const GRAPH = {
   nodes: [
     { id: "load", name: "load", type: "task", task_type: "shell" },

@@ -29,7 +29,7 @@ export function knownUntil({ connection, lost, now, lastSeen, running }) {
  * `{tone, text, detail}`: `text` is stable while the state is, so that it is spoken once; `detail` may tick.
  *
  * Args: `connection` as a model has it; `wall`: this clock, in milliseconds; `now`: the server's; `lastSeen`: the last
- * sign of life, by the server's clock; `running`: the run is not over; `paused`.
+ * sign of life, by the server's clock; `running`: the run is not over.
  */
 export function say({ connection, wall, now, lastSeen = NaN, running = false }) {
   switch (connection.name) {

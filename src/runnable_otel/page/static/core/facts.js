@@ -6,8 +6,9 @@
  */
 import { instant } from "./time.js";
 
-const RUNS = { pipeline_started: "start", pipeline_completed: "end" };
-const TASKS = { task_started: "start", task_completed: "end", task_error: "end", task_skipped: "end" };
+// Maps: a type may be any text of a user's, and an object has members of its own, such as "constructor".
+const RUNS = new Map([["pipeline_started", "start"], ["pipeline_completed", "end"]]);
+const TASKS = new Map([["task_started", "start"], ["task_completed", "end"], ["task_error", "end"], ["task_skipped", "end"]]);
 const COMPOSITE = /^(parallel|map|loop|conditional|branch|catalog):/;
 const OUTCOMES = new Set(["success", "error", "cancelled", "skipped"]);
 
@@ -43,8 +44,8 @@ export function addEvent(facts, event) {
 
 function take(facts, event) {
   const { type } = event;
-  if (RUNS[type]) return takeEdge(facts, event, "run", RUNS[type], 2);
-  if (TASKS[type]) return takeEdge(facts, event, "task", TASKS[type], 2);
+  if (RUNS.has(type)) return takeEdge(facts, event, "run", RUNS.get(type), 2);
+  if (TASKS.has(type)) return takeEdge(facts, event, "task", TASKS.get(type), 2);
   if (type === "span") return takeEdge(facts, event, "span", "end", 1);
   const uid = text(event.uid) || JSON.stringify(event);
   if (facts.seen.has(uid)) return false;
@@ -135,8 +136,8 @@ function times(start, end) {
 
 function kindOf(span, name) {
   const type = (span.end ?? span.start).type;
-  if (RUNS[type]) return "run";
-  if (TASKS[type]) return "task";
+  if (RUNS.has(type)) return "run";
+  if (TASKS.has(type)) return "task";
   const found = COMPOSITE.exec(name);
   return found ? found[1] : "span";
 }

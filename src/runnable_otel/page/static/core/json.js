@@ -1,4 +1,4 @@
-/** JSON in which no integer loses a digit: those beyond 2**53 are BigInt. */
+/** JSON in which no integer loses a digit: those beyond 2**53 are BigInt, where the browser gives their text. */
 
 const LONG = /[0-9]{16}/;
 

@@ -22,7 +22,7 @@ function place(grower, owner, parent, template, step, order) {
   node.template = template;
   if (node.kind === "composite" && COMPOSITES.has(template.type)) node.kind = template.type;
   node.taskType ||= template.taskType;
-    for (const label of new Set(template.children.map((child) => child.label))) {
+  for (const label of new Set(template.children.map((child) => child.label))) {
     const inside = template.children.filter((child) => child.label === label);
     if (label) fill(grower, owner, grower.branchNode(owner, node, `${step}.${label}`, label), inside);
     else if (isRepeated(template)) eachItem(grower, owner, node, inside);

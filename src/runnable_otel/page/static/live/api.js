@@ -1,4 +1,5 @@
 /** Where the server is, and how it is asked: every request carries the token, none goes to another host. */
+import { parse } from "../core/json.js";
 
 /** The address under which the server's routes lie; this module is at `assets/live/api.js` below it. */
 export const BASE = new URL("../../", import.meta.url);
@@ -32,7 +33,7 @@ export class Refused extends Error {
   }
 }
 
-/** The JSON at a path. Throws `Refused`. */
+/** The JSON at a path, as `parse` reads it. Throws `Refused`. */
 export async function getJson(path, query, signal) {
   let response;
   try {
@@ -41,7 +42,7 @@ export async function getJson(path, query, signal) {
     if (signal?.aborted) throw error;
     throw new Refused(0, "The server can't be reached.");
   }
-  const body = await response.json().catch(() => null);
+  const body = await response.text().then(parse).catch(() => null);
   if (!response.ok) throw new Refused(response.status, body?.error ?? body?.reason ?? `The server answered ${response.status}.`);
   return body;
 }

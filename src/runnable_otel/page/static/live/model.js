@@ -1,7 +1,7 @@
 /** One run as it is followed: facts, tree, connection. Views listen to its `change` events. */
 import { addEvent, describe, noFacts } from "../core/facts.js";
 import { isSilent, knownUntil, latest } from "../core/connection.js";
-import { parse } from "../core/json.js";
+import { parse, stringify } from "../core/json.js";
 import { instant } from "../core/time.js";
 import { Tree } from "../core/tree.js";
 import { address, getJson, headers, health } from "./api.js";
@@ -180,7 +180,7 @@ async function catchUp(path, position, deliver, signal) {
   let at = position;
   for (;;) {
     const page = await getJson(path, { position: at }, signal);
-    const frames = page.events.map((event) => ({ event: "message", data: JSON.stringify(event), id: "" }));
+    const frames = page.events.map((event) => ({ event: "message", data: stringify(event), id: "" }));
     if (page.gap) frames.unshift({ event: "gap", data: JSON.stringify(page.gap), id: "" });
     if (page.ended) frames.push({ event: "end", data: "{}", id: "" });
     if (frames.length) deliver(frames);
