@@ -8,10 +8,11 @@ import io
 import json
 import os
 import struct
+import sys
 import termios
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from runnable_otel.watch.display import Lines
 from runnable_otel.watch.screen import Screen
 from support.page_server import PageServer
 from support.serve import Serve, completed, done, started, task
-from support.terminal import Emulator, lines_of
+from support.terminal import Emulator, Terminal, lines_of
 from support.waiting import wait_until
 from support.watch import piped, terminal, timeless
 
@@ -58,6 +59,14 @@ class Emulated:
             except BlockingIOError:
                 break
         return lines_of(self.shown, scrolled=True)
+
+    def read_raw(self) -> bytes:
+        """The bytes as they are, all that have come."""
+        found = b""
+        with suppress(BlockingIOError):
+            while True:
+                found += os.read(self._ours, 65536)
+        return found
 
     def close(self) -> None:
         os.close(self._ours)
@@ -100,6 +109,44 @@ def test_what_the_program_writes(wrote: list[str], drawn: list[int]) -> None:
     expected = alone(wrote, columns, rows)
     assert seen[-1:] == ["the end"]
     assert [line for line in seen[:-1] if line] == [line for line in expected if line]
+
+
+@pytest.mark.parametrize("final", "ABCDG")
+def test_a_number_beyond_all_terminals(final: str) -> None:
+    """A parameter may have more digits than Python reads: what the program writes comes through."""
+    far = b"\x1b[" + b"9" * 5000 + final.encode()
+    with closing(Emulated(25, 8)) as made:
+        made.screen.show([Line("", "ours")])
+        made.screen.write(far + b"\rIMPORTANT")
+        assert b"IMPORTANT" in made.read_raw()
+
+
+MISTAKEN = """
+import subprocess, sys
+from runnable_otel.watch.passage import Passage
+
+wrong = []
+def write(data):
+    raise ZeroDivisionError
+
+command = "print('one', flush=True); input(); print('two')"
+with Passage((1,), write) as passage:
+    passage.on_failure = wrong.append
+    with subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.PIPE, **passage.streams) as process:
+        passage.begin()
+        while not wrong:
+            passage.wait(0.05)
+        process.communicate(b"go on")
+    passage.drain()
+print(wrong)
+"""
+
+
+def test_a_mistake_of_ours(tmp_path: Path) -> None:
+    """Where what we do with the command's output fails, all of the output passes as it is, and the drawing ends."""
+    with Terminal([sys.executable, "-c", MISTAKEN], tmp_path, dict(os.environ)) as shown:
+        assert shown.wait() == 0
+        assert shown.screen == ["one", "two", "[ZeroDivisionError()]"]
 
 
 # --- what is drawn

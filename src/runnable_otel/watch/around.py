@@ -89,6 +89,7 @@ def watch_command(
             signals.pass_to(process)
             passage.begin()
             shown = _Shown(display, tail, passage.plain)
+            passage.on_failure = shown.give_up
             while process.poll() is None:
                 if not passage.wait(_POLL):
                     with suppress(subprocess.TimeoutExpired):
@@ -107,7 +108,7 @@ class _Shown:
 
     def __init__(self, display: Display, tail: Tail, give_up: Callable[[], None]) -> None:
         self._display: Display | None = display
-        self._tail, self._on_failure = tail, give_up
+        self._tail, self._on_give_up = tail, give_up
         self._seen = False
 
     @property
@@ -123,18 +124,19 @@ class _Shown:
                     self._display.take(event)
                 self._display.tick()
             except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the user's command
-                self._give_up(error)
+                self.give_up(error)
 
     def close(self) -> None:
         if self._display is not None:
             try:
                 self._display.close()
             except Exception as error:  # noqa: BLE001 - as above
-                self._give_up(error)
+                self.give_up(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
+        """Show no more, and say so."""
         self._display = None
-        self._on_failure()
+        self._on_give_up()
         _say(f"shows no more ({clean(f'{type(error).__name__}: {error}')})")
 
 

@@ -95,11 +95,11 @@ class Cursor:
         elif final in b"hl" and parameters in (b"?1049", b"?47", b"?1047"):
             self.full_screen, self.column = final == b"h", None
         elif final == b"A":
-            self.below += int(parameters or b"1") if parameters.isdigit() or not parameters else 1
+            self.below += _number(parameters)
         elif final == b"B":
-            self.below = max(0, self.below - (int(parameters) if parameters.isdigit() else 1))
+            self.below = max(0, self.below - _number(parameters))
         elif final == b"G" or (final in b"CD" and self.column is not None):
-            number = int(parameters) if parameters.isdigit() else 1
+            number = _number(parameters)
             column = number - 1 if final == b"G" else (self.column or 0) + (number if final == b"C" else -number)
             self.column = min(max(0, column), width - 1)
         elif final in b"Kcnhlqrtsu@PX" or (final == b"J" and parameters in (b"", b"0")):
@@ -108,3 +108,8 @@ class Cursor:
                 self.written = False
         else:
             self.column = None
+
+
+def _number(parameters: bytes) -> int:
+    """How far a sequence moves; no terminal has as many cells as six digits can say."""
+    return int(parameters[:6]) if parameters.isdigit() else 1

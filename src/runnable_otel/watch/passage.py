@@ -23,6 +23,8 @@ class Passage:
         self._ours = self._theirs = -1
         self._size = os.terminal_size((0, 0))
         self.streams: dict[str, Any] = {}
+        self.on_failure: Callable[[Exception], None] = lambda error: None
+        """Called when `write` has failed by a mistake of ours: what comes passes as it is from then on."""
 
     def __enter__(self) -> Passage:
         if self._terminals:
@@ -76,11 +78,19 @@ class Passage:
             self._ours = -1
         elif self._write is not None:
             try:
-                self._write(data)
+                self._draw(self._write, data)
             except OSError:  # the terminal has gone; the command must not wait for us
                 self._write = None
-            except Exception:  # noqa: BLE001 - a mistake of ours: without the drawing, then
-                self.plain()
+
+    def _draw(self, write: Callable[[bytes], None], data: bytes) -> None:
+        try:
+            write(data)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a mistake of ours costs the drawing, and nothing of the command's
+            self.plain()
+            _write_all(self._terminals[0], data)
+            self.on_failure(error)
 
     def plain(self) -> None:
         """From now on pass on what comes as it is."""
