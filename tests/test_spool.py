@@ -15,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.json.common import trace_encoder as their_encoder
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -90,11 +91,56 @@ def test_the_ecosystems_encoder_agrees() -> None:
     assert json.loads(line_of(encode_spans(made))) == theirs
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"7", b'{"resourceSpans": 5}', b"\xff", b"[" * 100_000])
+def with_span(span: object) -> bytes:
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+
+
+NO_OTLP = {
+    **{repr(line): line for line in (b"", b"{", b"[]", b"7", b'{"resourceSpans": 5}', b"\xff")},
+    "deep": b"[" * 100_000,
+    "resource": b'{"resourceSpans": [{"resource": 5, "scopeSpans": [{"spans": [{}]}]}]}',
+    "scope": b'{"resourceSpans": [{"scopeSpans": [{"scope": [], "spans": [{}]}]}]}',
+    **{
+        f"span {span}": with_span(span)
+        for span in (5, None, "x", {"traceId": 5}, {"kind": 99}, {"kind": 1e400}, {"events": 5}, {"attributes": [5]})
+    },
+}
+
+
+@pytest.mark.parametrize("line", NO_OTLP.values(), ids=NO_OTLP)
 def test_no_otlp_json(line: bytes) -> None:
     """A line of another program's, or one that is cut, is said to be none of ours."""
     with pytest.raises(ValueError, match="no OTLP JSON"):
         spans_of(line)
+
+
+@pytest.mark.parametrize("line", [with_span(5), with_span({"traceId": "f" * 40, "spanId": "1" * 16})])
+def test_a_stranger_in_the_spool(tmp_path: Path, line: bytes) -> None:
+    """A file that holds no spans, or such as no exporter can send, stays there; who delivers is not disturbed."""
+    keeper = Keeper()
+    keeper.use(str(tmp_path))
+    assert keeper.spool is not None
+    keeper.spool.add("traces", "host:1", line)
+    exporter = OTLPSpanExporter(endpoint=refusing(), timeout=1)
+    try:
+        assert keeper.replay("traces", "host:1", lambda each: exporter.export(each).name == "SUCCESS") is False
+    finally:
+        exporter.shutdown()
+    assert len(keeper.spool.files()) == 1
+
+
+def test_what_is_raised_while_a_batch_is_claimed(tmp_path: Path) -> None:
+    """An error of who sends it is that error, also one that could have come from the file itself."""
+    Spool(tmp_path).add("traces", "host:1", line_of(encode_spans(spans())))
+    (file,) = Spool(tmp_path).files()
+
+    def send(each: object) -> bool:
+        raise FileNotFoundError("a certificate")
+
+    with pytest.raises(FileNotFoundError, match="a certificate"):
+        replay(file, {"traces": send})
+    with claimed(file) as lines:  # nobody holds it any more
+        assert lines is not None
 
 
 def test_files(tmp_path: Path) -> None:
@@ -305,10 +351,15 @@ def test_replay_in_vain(project: Project) -> None:
     nowhere += "runnable-otel replay: nothing says where to send it: set OTEL_EXPORTER_OTLP_ENDPOINT\n"
     assert call("spool") == (1, nowhere)
     (spool.folder / "other.jsonl").write_text('{"not": "otlp"}\n')
+    (spool.folder / "foreign.jsonl").write_bytes(with_span(5) + b"\n")
+    (spool.folder / "long.jsonl").write_bytes(with_span({"traceId": "f" * 40, "spanId": "1" * 16}) + b"\n")
     code, said = call("spool", OTEL_EXPORTER_OTLP_ENDPOINT=refusing(), OTEL_EXPORTER_OTLP_TIMEOUT="0.5")
     assert code == 1
     assert "other.jsonl is left: it holds no spans and no logs" in said
-    assert "0 spans and events in 0 batches sent, 2 batches left" in said
+    assert "foreign.jsonl is left: no OTLP JSON" in said
+    assert "long.jsonl is left: " in said
+    assert "0 spans and events in 0 batches sent, 4 batches left" in said
+    assert "Traceback" not in said
     elsewhere = Spool(project.folder / "elsewhere")
     elsewhere.add("traces", "logfire-us.pydantic.dev:443", line_of(encode_spans(spans())))
     assert "LOGFIRE_TOKEN is not set" in call("elsewhere", OTEL_EXPORTER_OTLP_ENDPOINT=refusing())[1]

@@ -67,7 +67,7 @@ def _replay(folder: Path) -> int:
             if str(error) not in nowhere:
                 nowhere.add(str(error))
                 _fail(str(error))
-        except (ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a disk's, or what an exporter makes of a file from elsewhere
             _fail(f"{file.name} is left: {error}")
             number = 0
         batches += bool(number)

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -109,13 +109,12 @@ def claimed(file: Path) -> Generator[Iterator[bytes] | None, None, None]:
     Raises:
         OSError: it can't be read.
     """
-    try:
-        with locked(file, wait=0) as stream:
-            yield (line for line in stream if line.strip())
-    except FileNotFoundError:
-        yield None
-    except BlockingIOError:
-        yield None
+    with ExitStack() as stack:
+        try:
+            lines = stack.enter_context(locked(file, wait=0))
+        except (FileNotFoundError, BlockingIOError):
+            lines = None
+        yield None if lines is None else (line for line in lines if line.strip())
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -67,7 +67,7 @@ class Keeper:
                 continue
             try:
                 taken = replay(file, {signal: send})
-            except (OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - a disk's, or what an exporter makes of a file from elsewhere
                 logger.debug("%s is not replayed: %s", file, error)
                 taken = False
             if taken is None:  # another process has it

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -25,28 +25,22 @@ _IDS = ("traceId", "spanId", "parentSpanId")
 _IS_REMOTE = 0x200  # SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 Object = Mapping[str, Any]
+_T = TypeVar("_T")
 
 
 def line_of(request: Message) -> bytes:
     """A request of the trace or log service as OTLP JSON on one line."""
     made: dict[str, Any] = MessageToDict(request, use_integers_for_enums=True)
-    for span in _inside(made, "resourceSpans", "scopeSpans", "spans"):
+    for _, _, span in _each(made, "resourceSpans", "scopeSpans", "spans"):
         _write_ids(span)
         for link in span.get("links", ()):
             _write_ids(link)
-    for record in _inside(made, "resourceLogs", "scopeLogs", "logRecords"):
+    for _, _, record in _each(made, "resourceLogs", "scopeLogs", "logRecords"):
         _write_ids(record)
     return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _inside(made: Object, *names: str) -> Iterator[dict[str, Any]]:
-    first, second, third = names
-    for outer in made.get(first, ()):
-        for inner in outer.get(second, ()):
-            yield from inner.get(third, ())
-
-
-def _write_ids(of: dict[str, Any]) -> None:
+def _write_ids(of: Any) -> None:
     for name in _IDS:
         if name in of:
             of[name] = base64.b64decode(of[name]).hex()
@@ -58,10 +52,7 @@ def spans_of(line: bytes) -> list[ReadableSpan]:
     Raises:
         ValueError: it is no OTLP JSON.
     """
-    return [
-        _span(span, _resource(outer), _scope(inner))
-        for outer, inner, span in _each(line, "resourceSpans", "scopeSpans", "spans")
-    ]
+    return _read(line, ("resourceSpans", "scopeSpans", "spans"), _span)
 
 
 def records_of(line: bytes) -> list[Any]:
@@ -70,24 +61,21 @@ def records_of(line: bytes) -> list[Any]:
     Raises:
         ValueError: it is no OTLP JSON.
     """
-    return [
-        _record(record, _resource(outer), _scope(inner))
-        for outer, inner, record in _each(line, "resourceLogs", "scopeLogs", "logRecords")
-    ]
+    return _read(line, ("resourceLogs", "scopeLogs", "logRecords"), _record)
 
 
-def _each(line: bytes, *names: str) -> list[tuple[Object, Object, Object]]:
-    first, second, third = names
+def _read(line: bytes, names: tuple[str, str, str], make: Callable[..., _T]) -> list[_T]:
     try:
-        read = json.loads(line)
-        return [
-            (outer, inner, each)
-            for outer in read.get(first, ())
-            for inner in outer.get(second, ())
-            for each in inner.get(third, ())
-        ]
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        return [make(each, _resource(outer), _scope(inner)) for outer, inner, each in _each(json.loads(line), *names)]
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"no OTLP JSON: {error}") from None
+
+
+def _each(request: Object, first: str, second: str, third: str) -> Iterator[tuple[Object, Object, Object]]:
+    for outer in request.get(first, ()):
+        for inner in outer.get(second, ()):
+            for each in inner.get(third, ()):
+                yield outer, inner, each
 
 
 def _span(span: Object, resource: Resource, scope: InstrumentationScope | None) -> ReadableSpan:

@@ -40,5 +40,5 @@ def replay(file: Path, senders: Mapping[Signal, Send]) -> int | None:
                 if send is None or not send(each):
                     return 0
                 sent += len(each)
-        file.unlink()
+        file.unlink(missing_ok=True)
         return sent
