@@ -98,6 +98,23 @@ def test_an_empty_file_becomes_a_log(file: Path) -> None:
     assert int.from_bytes(file.read_bytes()[68:72], "big") == APPLICATION_ID
 
 
+def test_nobody_else_reads_it(file: Path) -> None:
+    """What is made is for this user only, whatever the umask; a file that was there keeps its mode."""
+    before = os.umask(0)
+    try:
+        log = SqliteLog(str(file))
+        extend(log, *whole_run(A))
+        modes = {each.name: each.stat().st_mode & 0o777 for each in file.parent.iterdir()}
+        assert set(modes) >= {"runs.db", "runs.db-wal", "runs.db-shm", "runs.db-lock"}
+        assert set(modes.values()) == {0o600}
+        log.close()
+        file.chmod(0o640)
+        SqliteLog(str(file)).close()
+        assert file.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize("where", ["nowhere/runs.db", "\x00"])
 def test_no_such_place(tmp_path: Path, where: str) -> None:
     """A path that can't be one of a file is refused."""

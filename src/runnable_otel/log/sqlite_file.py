@@ -64,6 +64,8 @@ class LogFile:
     def _open(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = None
         try:
+            # Made by us, since SQLite would let everybody read it; the files that it puts beside it are as this one.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
             made = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
             if not made:
@@ -73,7 +75,7 @@ class LogFile:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -16000")
             self.epoch = self._life(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             if connection is not None:
                 connection.close()
             raise CannotOpen(f"{self.path}: can't be opened as a log: {error}") from None
@@ -170,7 +172,7 @@ class _Lock:
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(path.name + "-lock")
         try:
-            self._file: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise CannotOpen(f"{path}: can't be written beside: {error.strerror}") from None
         try:
