@@ -69,6 +69,7 @@ def test_variable(variable: str, value: str, name: str, read: object) -> None:
         ("RUNNABLE_OTEL_MAX_VALUE_BYTES", "65537"),
         ("RUNNABLE_OTEL_MAX_VALUE_BYTES", "many"),
         ("RUNNABLE_OTEL_REDACT", "("),
+        ("RUNNABLE_OTEL_REDACT", "a{99999999999}"),
         ("RUNNABLE_OTEL_EXIT_TIMEOUT", "-1"),
         ("RUNNABLE_OTEL_EXIT_TIMEOUT", "nan"),
     ],
@@ -78,6 +79,12 @@ def test_bad_value(variable: str, value: str) -> None:
     with pytest.raises(SettingError) as caught:
         Settings.read({variable: value})
     assert str(caught.value).startswith(f"{variable}={value!r}: expected ")
+
+
+def test_a_pattern_that_is_too_deep() -> None:
+    """What Python can't compile for its depth is said like any other mistake, with as much of it as fits on a line."""
+    with pytest.raises(SettingError, match=r"^RUNNABLE_OTEL_REDACT='\(+: expected regular expressions"):
+        Settings.read({"RUNNABLE_OTEL_REDACT": "(" * 10_000 + ")" * 10_000})
 
 
 @pytest.mark.parametrize(

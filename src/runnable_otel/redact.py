@@ -55,10 +55,14 @@ def _forms(value: str) -> set[str]:
     return {form for form in forms if len(form) >= 4 and form not in MASK}
 
 
+NO_PATTERN: Final = (re.error, RecursionError, OverflowError)
+"""What `re.compile` raises for a text that is no regular expression, or one that is too large."""
+
+
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError) as error:
+    except NO_PATTERN as error:
         raise ValueError(f"redact pattern {pattern!r} is not a regular expression: {error}") from error
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, cast
 
+from runnable_otel.redact import NO_PATTERN
+
 CaptureMode = Literal["values", "keys", "none"]
 _T = TypeVar("_T")
 
@@ -80,7 +82,7 @@ def _patterns(variable: str, value: object) -> tuple[str, ...]:
     for pattern in patterns:
         try:
             re.compile(pattern)
-        except re.error as error:
+        except NO_PATTERN as error:
             raise SettingError(variable, pattern, f"regular expressions, comma-separated ({error})") from None
     return patterns
 
