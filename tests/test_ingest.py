@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -540,3 +541,16 @@ def test_reply() -> None:
         "partialSuccess": {"rejectedSpans": "3", "errorMessage": "why"}
     }
     assert json.loads(ingest.reply("logs", JSON, 3, "w"))["partialSuccess"]["rejectedLogRecords"] == "3"
+
+
+@pytest.mark.parametrize("body", [b'{"a":[' + b"1," * 2_000_000 + b"1]}", b'["",' + b'"",' * 1_300_000 + b'""]'])
+def test_what_is_too_dense_costs_little(body: bytes) -> None:
+    """A kilobyte of gzip may be millions of values: to see that they are too many takes some bytes for each, not 80."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused) as caught:
+            ingest.decode(body, JSON, "traces")
+        assert tracemalloc.get_traced_memory()[1] < 16 * body.count(b",") + 3 * len(body)
+    finally:
+        tracemalloc.stop()
+    assert caught.value.status == 413
