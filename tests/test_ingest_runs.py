@@ -107,10 +107,9 @@ def compare(server: Server, *, lost: bool = False) -> None:
     assert max(Counter(event["uid"] for event in server.live + server.of_spans).values()) <= 2
     assert said.keys() <= live.keys() if lost else said.keys() == live.keys()
     for uid, event in said.items():
-        known = {name: value for name, value in event.items() if name != "executor"}
-        expected = {name: value for name, value in live[uid].items() if name in known or name not in UNKNOWN}
-        assert known == expected
-        assert list(known) == [name for name in live[uid] if name in known], "in the same order"
+        expected = {name: value for name, value in live[uid].items() if name in event or name not in UNKNOWN}
+        assert event == expected
+        assert list(event) == [name for name in live[uid] if name in event], "in the same order"
     for event in server.of_spans:
         assert event["type"] in EDGES or (event["type"] == "span" and event["uid"] not in live)
 

@@ -29,6 +29,7 @@ from runnable_otel.delivery.endpoints import nobody_listens
 from runnable_otel.delivery.guard import Guard, guard_of
 from runnable_otel.delivery.patience import PATIENCE, Endpoint
 from runnable_otel.delivery.spans import SpanGuard
+from runnable_otel.exporters import draw_apart
 from runnable_otel.forks import renew_after_fork
 from runnable_otel.helper import HELPER
 from runnable_otel.signals import Terminations
@@ -79,6 +80,7 @@ class End:
         if ours:
             self._own = provider
         self._providers.add(provider)
+        draw_apart()
         HELPER.start()
         self.guard()
         # What is registered last runs first: ahead of the SDK's own handler for this provider.

@@ -76,6 +76,11 @@ class Event:
         return cls(fields.pop("type"), fields.pop("uid"), MappingProxyType(fields))
 
 
+def run_fields(executor: str, *, job: bool = False) -> dict[str, Any]:
+    """What both events of a run say of it: `executor`, and `kind` where it is a job; None is left out."""
+    return {"kind": "job" if job else None, "executor": executor or None}
+
+
 def rfc3339(nanoseconds: int) -> str:
     """Nanoseconds since 1970 as RFC 3339 text in UTC, with microseconds: `2026-11-23T21:40:00.000001Z`."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)

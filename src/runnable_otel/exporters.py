@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import re
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from typing import Final
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -18,6 +21,22 @@ logger = logging.getLogger(__name__)
 _LOGFIRE = "https://logfire-{region}.pydantic.dev"
 HTTP_PACKAGE = "opentelemetry-exporter-otlp-proto-http: pip install 'runnable-otel[http]'"
 """What OTLP over HTTP needs."""
+
+
+_RETRYING: Final = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.exporter.otlp.common.http")
+_RANDOM: Final = random.Random()  # noqa: S311 - jitter
+
+
+def draw_apart() -> None:
+    """Have the OTLP exporters that are loaded draw the jitter of their retries from a generator of their own.
+
+    They draw it from the module `random`, on a thread of theirs: what a task that has called `random.seed` draws next
+    would depend on whether an endpoint answers.
+    """
+    for name in _RETRYING:
+        module = sys.modules.get(name)
+        if getattr(module, "random", None) is random:
+            setattr(module, "random", _RANDOM)
 
 
 def exporters(environ: Mapping[str, str] | None = None) -> list[SpanExporter]:

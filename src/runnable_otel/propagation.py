@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 logger = logging.getLogger(__name__)
@@ -88,14 +88,30 @@ def seeded_root(seed: str, run_id: str, indicator: str = "", trace_id: int = 0) 
     return RunRoot(trace_id, derive("root", f"{trace_id:032x}", seed, run_id, indicator, size=8))
 
 
+class SystemIds(IdGenerator):
+    """Ids from the system's randomness. The SDK's own generator draws them from the module `random`, which is the user's.
+
+    A task that calls `random.seed` would get other numbers for our drawing, and its spans the ids of another run's.
+    """
+
+    def generate_span_id(self) -> int:
+        return random_span_id()
+
+    def generate_trace_id(self) -> int:
+        return random_trace_id()
+
+    def is_trace_id_random(self) -> bool:
+        return True
+
+
 class ChosenIds(IdGenerator):
-    """Gives the next span the id that was chosen for it, and all others those of the provider's own generator.
+    """Gives the next span the id that was chosen for it, and all others random ones, or those of a user's generator.
 
     It stands in for the generator of our own tracer only, never of the provider.
     """
 
     def __init__(self, wrapped: IdGenerator) -> None:
-        self._wrapped = wrapped
+        self._wrapped = SystemIds() if type(wrapped) is RandomIdGenerator else wrapped
         self._local = threading.local()
 
     @contextmanager

@@ -26,6 +26,7 @@ from opentelemetry.trace import TracerProvider
 
 from runnable_otel.end import END
 from runnable_otel.exporters import exporters, logfire_exporter
+from runnable_otel.propagation import SystemIds
 from runnable_otel.scopes import harmless
 from runnable_otel.settings import SettingError, Settings, activated, sdk_disabled
 from runnable_otel.telemetry import TELEMETRY
@@ -180,7 +181,7 @@ def build() -> SDKTracerProvider:
         SettingError: an exporter can't be made.
     """
     made = exporters()
-    provider = SDKTracerProvider(resource=resource(), shutdown_on_exit=False)
+    provider = SDKTracerProvider(resource=resource(), id_generator=SystemIds(), shutdown_on_exit=False)
     for exporter in made:
         provider.add_span_processor(_batched(exporter))
     return provider

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Link
 
 from runnable_otel import semconv, spans
-from runnable_otel.events import PIPELINE_COMPLETED, PIPELINE_STARTED
+from runnable_otel.events import PIPELINE_COMPLETED, PIPELINE_STARTED, run_fields
 from runnable_otel.outline import outline
 from runnable_otel.propagation import LEDGER, RunRoot, context_from_environment, seeded_trace_id
 from runnable_otel.scopes import Scope, harmless, is_cancellation
@@ -79,13 +79,17 @@ class RunScope(Scope):
 
     def _announce(self) -> None:
         if self.telemetry.hub.wanted(self.queue):
-            own = {"graph": self._graph()}
+            own = {**self._fields, "graph": self._graph()}
             event = spans.start_event(PIPELINE_STARTED, self.origin, self.started_ns, self.name, own)
             self.telemetry.hub.emit(event, self.queue)
 
     @harmless
     def _graph(self) -> dict[str, Any] | None:
         return None if self.dag is None else outline(self.dag, lambda name: spans.text(self.redactor.text(name)))
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        return run_fields(self.executor, job=self.kind == "job")
 
     @cached_property
     def origin(self) -> Origin:
@@ -128,6 +132,6 @@ class RunScope(Scope):
         result = semconv.RESULT.get(status, "failure")
         error = self.failure.qualified if failed and self.failure else ""
         self.telemetry.metrics.run_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
-        own = {"status": "error" if failed else status, "error": status if failed else None}
+        own = {**self._fields, "status": "error" if failed else status, "error": status if failed else None}
         event = spans.end_event(PIPELINE_COMPLETED, self.origin, self.started_ns, ended_ns, self.name, own)
         self.telemetry.hub.emit(event, self.queue)

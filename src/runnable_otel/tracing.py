@@ -158,6 +158,10 @@ class Tracing:
         parent_id = parent.span_id if parent else above.span_id or INVALID_SPAN_ID
         return OpenedSpan(span, Ids(trace_id, span_id or random_span_id(), parent_id), False)
 
+    def start_plain(self, name: str, attributes: Mapping[str, Any]) -> Span:
+        """Start a span of the user's below the current one, with ids that nobody chose."""
+        return self._started(self.tracer(), 0, 0, name, attributes=attributes)
+
     def samples(self, trace_id: int, name: str) -> bool:
         """Whether a root span of this trace id would be sampled: all processes with the same sampler say the same."""
         inner = sdk_provider(self.provider())
@@ -169,7 +173,7 @@ class Tracing:
         # logfire's tracer wraps an SDK one, and makes a new one inside when it is configured again.
         inner: Any = getattr(tracer, "tracer", tracer)
         generator = getattr(inner, "id_generator", None)
-        if not (span_id or trace_id) or generator is None:
+        if generator is None:
             return tracer.start_span(name, **arguments)
         if not isinstance(generator, ChosenIds):
             inner.id_generator = generator = ChosenIds(generator)

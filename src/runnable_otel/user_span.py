@@ -73,7 +73,7 @@ class UserSpan:
     def _open(self) -> None:
         template = redactor_of(self._telemetry).head(self._template, _LIMIT)[0]
         attributes = {"logfire.msg_template": clip(template, 256)}
-        self._span = self._telemetry.tracing.tracer().start_span(spans.text(template, 128), attributes=attributes)
+        self._span = self._telemetry.tracing.start_plain(spans.text(template, 128), attributes)
         OPEN.add(self)
         self._token = otel_context.attach(trace.set_span_in_context(self._span))
         self._set(self._given)

@@ -14,7 +14,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from runnable_otel import naming, semconv, spans
 from runnable_otel.argo.workflow import Told
 from runnable_otel.elsewhere import OpenElsewhere
-from runnable_otel.events import PIPELINE_STARTED
+from runnable_otel.events import PIPELINE_STARTED, run_fields
 from runnable_otel.outline import outline
 from runnable_otel.propagation import RunRoot, context_from_environment, seeded_root
 from runnable_otel.scopes import harmless, is_cancellation
@@ -97,7 +97,8 @@ class Pod(OpenElsewhere):
             graph = outline(self.runnable.dag, lambda name: spans.text(self.redactor.text(name)))
             started = self.told.started_ns or time.time_ns()
             origin = Origin(ids, self.run_id)
-            event = spans.start_event(PIPELINE_STARTED, origin, started, self.name, {"graph": graph})
+            own = {**run_fields(self.executor), "graph": graph}
+            event = spans.start_event(PIPELINE_STARTED, origin, started, self.name, own)
             self.telemetry.hub.emit(event)
 
     def __exit__(

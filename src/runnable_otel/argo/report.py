@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, Span, StatusCode
 
 from runnable_otel import semconv, skipped, spans
-from runnable_otel.events import PIPELINE_COMPLETED
+from runnable_otel.events import PIPELINE_COMPLETED, run_fields
 from runnable_otel.propagation import Remembered, RunRoot, seeded_root
 from runnable_otel.runlog.builder import Builder, Place
 from runnable_otel.runlog.log import Log, Workflow, attempts, earliest, nanoseconds, workflow_of, workflows
@@ -98,7 +98,8 @@ class Report:
         pod.telemetry.metrics.run_told(pod.dimensions, result, (self._now - began) / 1e9, error)
 
     def _completed(self, origin: Origin, began: int, status: str, *, failed: bool) -> None:
-        own = {"status": "error" if failed else status, "error": status if failed else None}
+        own: dict[str, Any] = run_fields(self._pod.executor)
+        own |= {"status": "error" if failed else status, "error": status if failed else None}
         event = spans.end_event(PIPELINE_COMPLETED, origin, began, self._now, self._pod.name, own)
         self._pod.telemetry.hub.emit(event)
 

@@ -17,6 +17,7 @@ from runnable_otel.events import (
     TASK_SKIPPED,
     TASK_STARTED,
     rfc3339,
+    run_fields,
 )
 from runnable_otel.ingest import events
 from runnable_otel.ingest.limits import (
@@ -64,7 +65,8 @@ def records(span: Span) -> list[Record]:
     for key in (semconv.PIPELINE_NAME, semconv.JOB_NAME):
         is_run = isinstance(attributes.get(key), str) and _text(attributes, semconv.RUN_ID)
         if is_run and not span.name.startswith("submit:"):
-            return _run(span, _text(attributes, key) or span.name.partition(":")[2])
+            name = _text(attributes, key) or span.name.partition(":")[2]
+            return _run(span, name, job=key == semconv.JOB_NAME)
     return [_other(span)]
 
 
@@ -87,11 +89,11 @@ def _task(span: Span) -> list[Record]:
     return [_start(span, TASK_STARTED, name, {"inputs": inputs}), _end(span, kind, name, own)]
 
 
-def _run(span: Span, name: str) -> list[Record]:
+def _run(span: Span, name: str, *, job: bool) -> list[Record]:
     status = _text(span.attributes, semconv.STATUS) or (_error(span) if span.code == ERROR else semconv.SUCCESS)
     failed = span.code == ERROR or status not in (semconv.SUCCESS, semconv.CANCELLED)
-    own = {"status": "error" if failed else status, "error": status if failed else None}
-    known = {"executor": _text(span.attributes, semconv.EXECUTOR, NAME_CHARACTERS) or None}
+    known = run_fields(_text(span.attributes, semconv.EXECUTOR, NAME_CHARACTERS), job=job)
+    own = {**known, "status": "error" if failed else status, "error": status if failed else None}
     return [_start(span, PIPELINE_STARTED, name, known), _end(span, PIPELINE_COMPLETED, name, own)]
 
 

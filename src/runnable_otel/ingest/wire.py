@@ -171,7 +171,7 @@ def scan_json(text: bytes) -> None:
     """
     # Without escapes a string ends at the next quote. A run of backslashes is paired from its left.
     plain = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
-    # As text of a character a byte: what is left of bytes is joined by way of 80 bytes for each piece, two million times.
+    # As text, a character for each byte: to join pieces of bytes takes 80 bytes for each, and they may be millions.
     structure = _NOT_STRUCTURE.sub("", plain.decode("latin-1")).encode("latin-1")
     opened = structure.count(b"{") + structure.count(b"[")
     if opened > 2 * PARTS or structure.count(b",") > 5 * PARTS:

@@ -13,7 +13,7 @@ from runnable_otel.delivery.guard import NO_ANSWER, NO_ANSWER_EITHER
 from runnable_otel.delivery.notes import Notes
 from runnable_otel.delivery.patience import PATIENCE
 from runnable_otel.events import TASK_LOG, Event
-from runnable_otel.exporters import HTTP_PACKAGE
+from runnable_otel.exporters import HTTP_PACKAGE, draw_apart
 from runnable_otel.late import despite_shutdown
 from runnable_otel.settings import SettingError, sdk_disabled
 from runnable_otel.sinks.otlp_record import record
@@ -248,6 +248,12 @@ def _headers(environ: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _exporter(protocol: str, endpoint: str | None, headers: dict[str, str] | None) -> Any:
+    made = _made(protocol, endpoint, headers)
+    draw_apart()
+    return made
+
+
+def _made(protocol: str, endpoint: str | None, headers: dict[str, str] | None) -> Any:
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 
