@@ -154,8 +154,10 @@ class RunState:
             self._text("error", ("0" if kind == PIPELINE_COMPLETED else "2") + time, fields.get("error"))
 
     def _service(self, service: object) -> None:
-        if isinstance(service, str) and service and service not in self.services and len(self.services) < SERVICES:
-            self.services.append(_clean(service.replace("\n", " ")[:_TEXT]))
+        if isinstance(service, str) and service and len(self.services) < SERVICES:
+            shown = _clean(service[:_TEXT].replace("\n", " "))
+            if shown not in self.services:
+                self.services.append(shown)
 
     def _text(self, name: str, key: str, value: object) -> None:
         if isinstance(value, str) and value:

@@ -26,8 +26,6 @@ Signal = Literal["traces", "logs", "metrics"]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "logs", "metrics")
-MAX_BODY: Final = 4 * 1024 * 1024
-"""Bytes of a body, before and after it is decompressed."""
 _HELD: Final = 64 * 1024 * 1024  # of all bodies at once
 _INLINE: Final = 32 * 1024  # what is shorter is decoded faster than a thread is woken
 _THREADS: Final = 2
@@ -67,7 +65,7 @@ class Ingest:
         encoding = (request.headers.get("content-encoding") or "identity").strip().lower()
         if encoding not in ("gzip", "identity"):
             raise Refused(415, "the Content-Encoding is gzip, or there is none", {"Connection": "close"})
-        body = await read_body(request.scope, request.receive, MAX_BODY, self._budget)
+        body = await read_body(request.scope, request.receive, ingest.BODY_BYTES, self._budget)
         try:
             if signal == "metrics":
                 return Response(b"" if kind == _PROTOBUF else b"{}", media_type=kind)
