@@ -7,6 +7,7 @@ import json
 import pytest
 
 from support.project import Project
+from support.receiver import Receiver
 
 SNAPSHOT = """
 import importlib, json, sys
@@ -157,3 +158,53 @@ def test_provider_set_after_ours(project: Project) -> None:
     )
     assert done.stdout.splitlines()[-1] == "['task:tasks.give', 'pipeline:my pipeline']"
     assert "Overriding" not in done.stderr
+
+
+RELEASED = """
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from runnable_otel import RunnableInstrumentor
+
+exporter = OTLPSpanExporter()
+processor = BatchSpanProcessor(exporter)
+provider = TracerProvider()
+provider.add_span_processor(processor)
+trace.set_tracer_provider(provider)
+
+import pipelines
+from runnable.context import set_run_context
+
+
+def guarded():
+    return "export" in vars(exporter), "emit" in vars(processor._batch_processor)
+
+
+def run():
+    set_run_context(None)  # runnable executes nothing where it finds that of a run before
+    pipelines.main()
+
+
+def main():
+    for _ in range(2):
+        RunnableInstrumentor().instrument()
+        run()
+        during = guarded()
+        RunnableInstrumentor().uninstrument()
+        print("guarded:", during, guarded())
+        run()
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_uninstrument_leaves_the_users_exporters(project: Project, receiver: Receiver) -> None:
+    """What stands before the exporters of the user's own provider goes as well, and comes back with the next run."""
+    done = project.script(RELEASED, PIPELINE="named", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+    said = [line for line in done.stdout.splitlines() if line.startswith("guarded:")]
+    assert said == ["guarded: (True, True) (False, False)"] * 2
+    assert [span.kind for span in receiver.spans].count("pipeline") == 2
+    assert "not delivered" not in done.stderr

@@ -56,6 +56,7 @@ class End:
         self._own: SDKTracerProvider | None = None
         self._providers: weakref.WeakSet[SDKTracerProvider] = weakref.WeakSet()
         self._spans: weakref.WeakSet[SpanGuard] = weakref.WeakSet()
+        self._released = False
         self._terminations = Terminations(self.terminate)
         OPEN.on_enter, OPEN.on_leave = self.enter, self._terminations.leave
         self.renew()
@@ -71,6 +72,9 @@ class End:
     def enter(self, thing: object) -> None:
         """A run begins in this process."""
         self._terminations.enter(thing)
+        if self._released:
+            self._released = False
+            self.guard()
         if not self._is_known_to_multiprocessing and multiprocessing.process.parent_process() is not None:
             self._is_known_to_multiprocessing = True
             Finalize(None, self.finish, exitpriority=0)  # its processes don't run what atexit knows
@@ -90,15 +94,27 @@ class End:
     def guard(self) -> None:
         """Stand before each exporter that has no guard."""
         for provider in list(self._providers):
-            for processor in processors(provider):
+            for processor in processors(provider) if provider is self._own or not self._released else ():
                 self._guard_spans(processor, ours=provider is self._own)
-        for exporter, failure in _other_exporters():
+        for exporter, failure in () if self._released else _other_exporters():
             if guard_of(exporter) is None:
                 with suppress(AttributeError):  # an exporter whose attributes can't be set
                     Guard(exporter, failure).prepare()
 
+    def release(self) -> None:
+        """Leave the exporters that are the user's as they were, until a run begins again."""
+        self._released = True
+        theirs = [exporter for exporter, _ in _other_exporters()]
+        for provider in list(self._providers):
+            if provider is not self._own:
+                theirs.extend(map(_exporter_of, processors(provider)))
+        for guard in filter(None, map(guard_of, theirs)):
+            guard.release()
+            if isinstance(guard, SpanGuard):
+                self._spans.discard(guard)
+
     def _guard_spans(self, processor: Any, *, ours: bool) -> None:
-        exporter = getattr(getattr(processor, "_batch_processor", None), "_exporter", None)
+        exporter = _exporter_of(processor)
         if exporter is None or guard_of(exporter) is not None:
             return
         try:
@@ -199,6 +215,11 @@ def _count(reason: str, number: int) -> None:
         TELEMETRY.metrics.dropped(reason, number)
 
 
+def _exporter_of(processor: Any) -> Any:
+    """The exporter behind a batch processor, of spans or of log records; None where it is another one."""
+    return getattr(getattr(processor, "_batch_processor", None), "_exporter", None)
+
+
 def _other_exporters() -> Iterator[tuple[Any, Any]]:
     """The exporters of the global meter and logger providers, each with its word for a failure."""
     meters = behind(metrics.get_meter_provider())
@@ -211,7 +232,7 @@ def _other_exporters() -> Iterator[tuple[Any, Any]]:
             yield exporter, _failure("opentelemetry.sdk.metrics.export", "MetricExportResult")
     multi = getattr(behind(_logs.get_logger_provider()), "_multi_log_record_processor", None)
     for processor in getattr(multi, "_log_record_processors", ()):
-        exporter = getattr(getattr(processor, "_batch_processor", None), "_exporter", None)
+        exporter = _exporter_of(processor)
         if exporter is not None:
             yield exporter, _failure("opentelemetry.sdk._logs.export", "LogRecordExportResult")
 

@@ -52,6 +52,9 @@ def switch_on() -> bool:
 def switch_off() -> None:
     """Put every original back, and close the sinks that the environment named."""
     HOOKS.off()
+    end: Any = sys.modules.get("runnable_otel.end")
+    if end is not None:
+        end.END.release()
     _SINKS.close()
     TELEMETRY.tracing.explicit = None
     TELEMETRY.tracing.forget()
