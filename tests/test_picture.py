@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runnable_otel.picture import Item, Picture, nanoseconds
+from runnable_otel.events import nanoseconds
+from runnable_otel.picture import Item, Picture
 from runnable_otel.picture.items import ENDS, STARTS
 from runnable_otel.picture.plan import Plan
 

@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
@@ -37,6 +37,7 @@ OURS: Final = frozenset(
 FACTS: Final = OURS - {TASK_LOG, LOG_RECORD, SIGN_OF_LIFE}
 """Types that a reader needs for a true picture: where there is no room, all others go first."""
 
+_EPOCH: Final = datetime.fromtimestamp(0, timezone.utc)
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -90,6 +91,18 @@ def rfc3339(nanoseconds: int) -> str:
 @lru_cache(maxsize=16)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None).isoformat()
+
+
+def nanoseconds(text: object) -> int | None:
+    """RFC 3339 text as nanoseconds since 1970; None where it is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except (ValueError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 class _Nonce:

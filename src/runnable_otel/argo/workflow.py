@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from runnable_otel.events import nanoseconds
 from runnable_otel.handover import reference
 from runnable_otel.propagation import SEED
 
@@ -48,18 +48,11 @@ def told(environ: Mapping[str, str]) -> Told | None:
     known = number.isdecimal() and limit.isdecimal()
     return Told(
         seed=seed,
-        started_ns=_nanoseconds(environ.get(STARTED, "")),
+        started_ns=nanoseconds(environ.get(STARTED, "")) or 0,
         first=environ.get("error_on_existing_run_id") == "true",
         again=known and int(number) > 0,
         last=not known or int(number) >= int(limit),
     )
-
-
-def _nanoseconds(text: str) -> int:
-    try:
-        return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1e6) * 1000
-    except (ValueError, OverflowError):
-        return 0
 
 
 def complete(executor: Any, template: Any, *, fan: bool) -> None:

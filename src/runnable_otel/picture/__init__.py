@@ -10,7 +10,7 @@ from collections import Counter
 from hashlib import blake2b
 from typing import Final
 
-from runnable_otel.events import PIPELINE_STARTED, SPAN
+from runnable_otel.events import PIPELINE_STARTED, SPAN, nanoseconds
 from runnable_otel.picture.items import (
     ENDS,
     RUNS,
@@ -21,7 +21,6 @@ from runnable_otel.picture.items import (
     canonical,
     circles,
     facts,
-    nanoseconds,
     rank,
     task_label,
     text_of,
@@ -31,7 +30,7 @@ from runnable_otel.picture.plan import COMPOSITES, Plan, above, join
 _DEEPEST: Final = 64
 
 
-__all__ = ["Item", "Picture", "State", "nanoseconds"]
+__all__ = ["Item", "Picture", "State"]
 
 
 class Picture:

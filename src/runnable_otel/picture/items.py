@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any, Final, Literal
 
 from runnable_otel.events import (
@@ -16,6 +16,7 @@ from runnable_otel.events import (
     TASK_ERROR,
     TASK_SKIPPED,
     TASK_STARTED,
+    nanoseconds,
 )
 
 State = Literal["", "waiting", "running", "success", "failed", "skipped", "cancelled"]
@@ -76,18 +77,6 @@ class Item:
         """The event that says most of all."""
         ended = self.end is not None and (self.start is None or self.end["type"] != SPAN)
         return (self.end if ended else self.start) or {}
-
-
-def nanoseconds(text: object) -> int | None:
-    """RFC 3339 text as nanoseconds since 1970; None where it is none."""
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except (ValueError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def facts(start: Fields | None, end: Fields | None) -> tuple[State, int | None, int | None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 
 from runnable_otel._version import __version__
-from runnable_otel.events import PIPELINE_COMPLETED, TASK_ERROR, Event
+from runnable_otel.events import PIPELINE_COMPLETED, TASK_ERROR, Event, nanoseconds
 from runnable_otel.semconv import SCOPE
 
 if TYPE_CHECKING:
@@ -48,12 +48,8 @@ def _text(value: object) -> str:
 
 
 def _nanoseconds(text: object) -> int:
-    """RFC 3339 as nanoseconds since 1970; now where it is none."""
-    try:
-        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-        return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
-    except (ValueError, TypeError):
-        return time.time_ns()
+    known = nanoseconds(text)
+    return time.time_ns() if known is None else known
 
 
 def _context(fields: Mapping[str, Any]) -> Context:
