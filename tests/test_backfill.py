@@ -136,6 +136,22 @@ def skipped(span: Received) -> bool:
     return span.attributes.get("status") == "skipped"
 
 
+def test_a_run_id_that_is_taken(project: Project, receiver: Receiver) -> None:
+    """runnable refuses a second run of an id: what is known of that id stays what the first one was."""
+    (project.folder / "failed.py").write_text(
+        KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "raise ValueError")
+    )
+    traces = []
+    for _ in range(2):
+        done = project.command(project.python, "failed.py", check=False, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+        traces.append(receiver.spans[-1].trace)
+    assert "already exists" in done.stdout + done.stderr
+    assert traces[0] != traces[1]
+    receiver.clear()
+    backfill(project, "killed", receiver)
+    assert {span.trace for span in receiver.spans} == {traces[0]}
+
+
 def test_without_the_note_of_the_run(project: Project, receiver: Receiver) -> None:
     """Where nobody knows the run's trace, backfill makes a new one and says so."""
     project.pipeline("python")

@@ -88,6 +88,31 @@ def test_http_protocol(project: Project, receiver: Receiver) -> None:
     assert sorted(span.name for span in receiver.spans) == ["pipeline:my pipeline", "task:tasks.give"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "256"),  # less than a batch has, unless that is set too
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "bogus"),
+    ],
+)
+def test_variable_of_the_sdk(project: Project, receiver: Receiver, variable: str, value: str) -> None:
+    """A variable that the SDK or its exporter can't take: one line names it, no span is sent, and all events are."""
+    done = project.pipeline(
+        "python",
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc,
+        RUNNABLE_OTEL_SINKS="file:events.jsonl",
+        **{variable: value},
+    )
+    (line,) = [line for line in done.stderr.splitlines() if "no spans are exported" in line]
+    assert variable in line
+    assert "telemetry is incomplete" not in done.stderr
+    assert len((project.folder / "events.jsonl").read_text().splitlines()) == 8
+    assert receiver.spans == []
+    assert "Pipeline executed successfully!" in done.stdout
+
+
 def test_unknown_sink(project: Project) -> None:
     """A sink URL that no sink has: one line lists the known ones, the other sinks work, the pipeline runs."""
     done = project.pipeline("python", RUNNABLE_OTEL_SINKS="carrier:pigeon,file:events.jsonl")

@@ -249,6 +249,37 @@ def test_catalog_that_fails(project: Project, receiver: Receiver) -> None:
     assert all(status.startswith("Exception: Did not find any files") for status in failed.values())
 
 
+SHELL = """
+from runnable import Pipeline, ShellTask
+
+
+def main():
+    pipeline = Pipeline(steps=[
+        ShellTask(name="sets", command="export TRACEPARENT=00-mine; export TRACESTATE=a=b; export q=1",
+                  returns=["TRACEPARENT", "TRACESTATE", "q"]),
+        ShellTask(name="sees", command="export seen=$TRACEPARENT", returns=["seen"]),
+    ])
+    pipeline.execute()
+    return pipeline
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_trace_context_of_the_users_own(project: Project, receiver: Receiver) -> None:
+    """What a shell task returns under the names of the trace context is its own, and reaches the next task as it is."""
+    found = []
+    for enabled in ("false", "true"):
+        project.script(SHELL, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_ENABLED=enabled)
+        log = run_logs(project.folder)[-1]
+        found.append({each.step: each.outputs for each in attempts(log["steps"])})
+    without, with_us = found
+    assert with_us == without
+    assert without["sees"] == {"seen": "00-mine"}
+
+
 @pytest.mark.parametrize(
     ("name", "success"), [("job", True), ("job_fails", False), ("job_shell", True), ("job_notebook", True)]
 )

@@ -238,12 +238,12 @@ def test_a_worker_that_is_killed(project: Project, receiver: Receiver, start: st
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc,
     }
     with project.running(project.python, "pipelines.py", **variables) as process:
-        wait_until(lambda: seen(project.folder) == WITHOUT_TWO)
+        wait_until(lambda: seen(project.folder) == CUT_OFF)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in stderr
     by_step = {span.attributes.get("runnable.step.name"): span for span in receiver.spans if span.kind == "task"}
-    assert sorted(by_step) == sorted({step for step, _ in WITHOUT_TWO})
+    assert sorted(by_step) == sorted({step for step, _ in CUT_OFF})
     assert {step: span.attributes["status"] for step, span in by_step.items()} == {
         **dict.fromkeys(by_step, "success"),
         "each.2.second": "cancelled",
@@ -253,11 +253,11 @@ def test_a_worker_that_is_killed(project: Project, receiver: Receiver, start: st
     assert {span.attributes["status"] for span in receiver.spans if span.kind in ("map", "pipeline")} == {"cancelled"}
 
 
-WITHOUT_TWO = {
-    (step, kind)
+CUT_OFF = {
+    (step, "task_error" if (step, kind) == ("each.2.second", "task_completed") else kind)
     for step in ("chunks", *(f"each.{item}.{name}" for item in (1, 2, 3) for name in ("first", "second")))
     for kind in ("task_started", "task_completed")
-} - {("each.2.second", "task_completed")}
+}
 
 
 def seen(folder: Path) -> set[tuple[str, str]]:
@@ -274,6 +274,59 @@ def wait_until(fact: Callable[[], bool]) -> None:
     while not fact():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+WAITING = """
+import os, time
+from runnable import Map, Pipeline, PythonTask
+
+
+def items():
+    return [1, 2]
+
+
+def waits(item):
+    open(f"here-{item}", "w").close()
+    parent = os.getppid()
+    while os.getppid() == parent:  # for ever, as long as there is somebody to work for
+        time.sleep(0.01)
+
+
+def main():
+    branch = Pipeline(steps=[PythonTask(name="waits", function=waits)])
+    pipeline = Pipeline(name="waiting", steps=[
+        PythonTask(name="items", function=items, returns=["items"]),
+        Map(name="each", branch=branch, iterate_on="items", iterate_as="item"),
+    ])
+    pipeline.execute(configuration_file="pool.yaml")
+    return pipeline
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_what_a_signal_cuts_off(project: Project, receiver: Receiver) -> None:
+    """SIGTERM ends what runs in the workers, too: each task that began has an end, on the trace and for the sinks."""
+    (project.folder / "waiting.py").write_text(WAITING)
+    variables = {"RUNNABLE_OTEL_SINKS": "file:events.jsonl", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc}
+    with project.running(project.python, "waiting.py", **variables) as process:
+        began = {("items", "task_started"), ("items", "task_completed"), ("each.1.waits", "task_started")}
+        wait_until(lambda: seen(project.folder) == {*began, ("each.2.waits", "task_started")})
+        process.terminate()
+        process.communicate(timeout=60)
+    told = [json.loads(line) for line in (project.folder / "events.jsonl").read_text().splitlines()]
+    assert len({event["uid"] for event in told}) == len(told)
+    ended = {event["step"]: event for event in told if event["type"] == "task_error"}
+    assert {step: event["error"] for step, event in ended.items()} == dict.fromkeys(
+        ("each.1.waits", "each.2.waits"), "cancelled"
+    )
+    spans = {span.attributes.get("runnable.step.name"): span for span in receiver.spans if span.kind == "task"}
+    for step, event in ended.items():
+        assert (event["span_id"], spans[step].attributes["status"]) == (spans[step].span, "cancelled")
+        assert event["duration_ms"] >= 0
+        assert event["started"] < event["time"]
 
 
 @pytest.mark.parametrize("start", START_METHODS)
@@ -390,6 +443,6 @@ def test_a_worker_that_is_not_observed_says_so(
     for _ in range(2):
         worker.enter(b"no pickle", initialized.append, ("mine",))
     assert initialized == ["mine", "mine"]
-    assert worker.run_branch(len, ("four",)) == (4, None)
+    assert worker.run_branch(len, ("four",), "") == (4, None)
     lines = [record.getMessage() for record in caplog.records]
     assert lines == ["telemetry is incomplete: UnpicklingError in _pool_worker (said once; level DEBUG says more)"]

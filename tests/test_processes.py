@@ -90,13 +90,15 @@ def test_emulated_job(project: Project, receiver: Receiver, name: str, success: 
     assert kinds[2] == ("task_completed" if success else "task_error")
 
 
-@pytest.mark.parametrize("told", ["", "nonsense", "[]", '["a", "b", {}]', '["0", "0", {}]', '["1", "2", 3]'])
+@pytest.mark.parametrize(
+    "told", ["", "nonsense", "[]", '["7", "9", {}]', '["a", "b", {}, ""]', '["0", "0", {}, ""]', '["7", "9", 3, ""]']
+)
 def test_a_word_on_the_run_that_is_damaged(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a sound word on the run its parent span stands for the root, and nothing fails."""
     from runnable_otel.propagation import RunRoot, run_from_environment
 
     monkeypatch.setenv("_RUNNABLE_OTEL_RUN", told)
-    assert run_from_environment(7, 8) == (RunRoot(7, 8), {})
+    assert run_from_environment(7, 8) == (RunRoot(7, 8), {}, "")
 
 
 def test_threads_and_event_loops_of_a_task(project: Project, receiver: Receiver) -> None:

@@ -1,8 +1,6 @@
-"""The module `random` is the user's: telemetry draws nothing from it, and what the user does with it is no matter to us."""
+"""The module `random` is the user's: telemetry draws nothing from it, and no id depends on it."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -75,9 +73,7 @@ def test_a_seed(project: Project, receiver: Receiver, own: bool) -> None:
     """A script that seeds gets the numbers that it gets without us, and each run and each span an id of its own."""
     (project.folder / "tasks_of_seeds.py").write_text(TASKS)
     for enabled in ("false", "true", "true"):
-        project.script(
-            SEEDED.format(own=own), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_ENABLED=enabled
-        )
+        project.script(SEEDED.format(own=own), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_ENABLED=enabled)
     without, one, two = drawn(project)
     assert without.keys() == {"drawn", "seeded", "third"}
     assert one == two == without

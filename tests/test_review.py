@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pytest
+
 from support.project import Project
 from support.receiver import Receiver
 
@@ -68,14 +70,24 @@ def test_a_failure_that_a_task_handles(project: Project, receiver: Receiver) -> 
     }
 
 
-def test_a_processor_that_raises(project: Project) -> None:
-    """A processor of the user's that raises when a span ends takes no event, and no failure, away."""
+def test_a_secret_of_a_run_inside_a_task(project: Project, receiver: Receiver) -> None:
+    """What a run that a task executes was given, that task may return: it is a secret of the outer run's, too."""
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc, "RUNNABLE_OTEL_SINKS": "file:e.jsonl"}
+    project.pipeline("inner_secret", MY_SECRET="hunter2-is-out", **variables)
+    outer = next(span for span in receiver.spans if span.name == "task:tasks.hands_over")
+    assert json.loads(outer.attributes["outputs"]) == {"hands_over_r": "it was [redacted]"}
+    assert "hunter2-is-out" not in repr(receiver.spans) + (project.folder / "e.jsonl").read_text()
+
+
+@pytest.mark.parametrize("hook", ["on_start", "on_end"])
+def test_a_processor_that_raises(project: Project, hook: str) -> None:
+    """A processor of the user's that raises when a span starts or ends takes no event, and no failure, away."""
     project.script(
         "import os, runpy\n"
         "from opentelemetry import trace\n"
         "from opentelemetry.sdk.trace import SpanProcessor, TracerProvider\n"
         "class Bad(SpanProcessor):\n"
-        "    def on_end(self, span): raise RuntimeError('bad processor')\n"
+        f"    def {hook}(self, span, *_, **__): raise RuntimeError('bad processor')\n"
         "provider = TracerProvider(); provider.add_span_processor(Bad()); trace.set_tracer_provider(provider)\n"
         "runpy.run_path(os.path.abspath('pipelines.py'), run_name='__main__')\n",
         PIPELINE="job_fails",

@@ -27,6 +27,7 @@ class OpenElsewhere(RunScope):
         dimensions: of the run's metrics.
         earlier: traces of the run id before this one, where the run is a retry.
         queue: the caller's queue, or what stands for it here.
+        salt: of that node; see `Scope.salt`.
         tell_secrets: called with each value that has to be masked from now on.
     """
 
@@ -41,11 +42,12 @@ class OpenElsewhere(RunScope):
         dimensions: Mapping[str, str],
         earlier: list[Remembered] | None = None,
         queue: Any = None,
+        salt: str = "",
         tell_secrets: Callable[[list[str]], None] = lambda secrets: None,
     ) -> None:
         Scope.__init__(self, telemetry)  # RunScope's own would begin a run
         self.parent = None  # after a fork: the copy of what is open there
-        self.run = self
+        self.run, self.salt = self, salt
         self.kind = "elsewhere"
         self.run_id, self.root, self.ids = self.shown(run_id), root, ids
         self.dimensions = dict(dimensions)
@@ -63,6 +65,9 @@ class OpenElsewhere(RunScope):
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: types.TracebackType | None
     ) -> None:
         self._leave()
+
+    def begun(self) -> None:
+        """Whose span it is, remembers it."""
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Mask these here, and let the others know."""

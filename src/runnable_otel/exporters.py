@@ -36,7 +36,7 @@ def draw_apart() -> None:
     for name in _RETRYING:
         module = sys.modules.get(name)
         if getattr(module, "random", None) is random:
-            setattr(module, "random", _RANDOM)
+            vars(module)["random"] = _RANDOM
 
 
 def exporters(environ: Mapping[str, str] | None = None) -> list[SpanExporter]:

@@ -15,12 +15,15 @@ class NodeScope(Scope):
     """A composite node (`parallel`, `map`, `loop`, `conditional`) or one of its branches.
 
     Args:
-        key: the name of its log as runnable has it, for ids only.
+        key: the name of its log as runnable has it, for ids only; a branch that is repeated gets its salt behind it.
     """
 
     def __init__(self, telemetry: Telemetry, kind: str, name: str, step: Step, key: str) -> None:
         super().__init__(telemetry)
-        self.kind, self.name, self.step, self.key = kind, self.shown(name), step, key
+        self.kind, self.name, self.step = kind, self.shown(name), step
+        if kind == "branch" and self.parent is not None:
+            self.salt += self.parent.repeat(key)
+        self.key = key + self.salt
 
     def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
         kind = self.kind if self.kind == "branch" else "composite"

@@ -89,7 +89,7 @@ def seeded_root(seed: str, run_id: str, indicator: str = "", trace_id: int = 0) 
 
 
 class SystemIds(IdGenerator):
-    """Ids from the system's randomness. The SDK's own generator draws them from the module `random`, which is the user's.
+    """Ids from the system's randomness. The SDK's own generator draws from the module `random`, which is the user's.
 
     A task that calls `random.seed` would get other numbers for our drawing, and its spans the ids of another run's.
     """
@@ -175,22 +175,22 @@ Its name does not begin with RUNNABLE_, so runnable gives it to no shell task, a
 """
 
 
-def inject_run(environ: MutableMapping[str, str], root: RunRoot, dimensions: Mapping[str, str]) -> None:
-    """Put a run into the environment of a process that executes a part of it."""
+def inject_run(environ: MutableMapping[str, str], root: RunRoot, dimensions: Mapping[str, str], salt: str) -> None:
+    """Put a run into the environment of a process that executes a part of it; for `salt` see `Scope.salt`."""
     inject(environ)
-    environ[_RUN] = json.dumps([f"{root.trace_id:032x}", f"{root.span_id:016x}", dict(dimensions)])
+    environ[_RUN] = json.dumps([f"{root.trace_id:032x}", f"{root.span_id:016x}", dict(dimensions), salt])
 
 
-def run_from_environment(trace_id: int, span_id: int) -> tuple[RunRoot, dict[str, str]]:
-    """The run's root and the dimensions of its metrics; without a word on them the parent span is the root."""
+def run_from_environment(trace_id: int, span_id: int) -> tuple[RunRoot, dict[str, str], str]:
+    """The run's root, its metrics' dimensions, and the salt; without a word on them the parent span is the root."""
     try:
-        trace_name, span_name, dimensions = json.loads(os.environ.get(_RUN, ""))
+        trace_name, span_name, dimensions, salt = json.loads(os.environ.get(_RUN, ""))
         root = RunRoot(int(trace_name, 16), int(span_name, 16))
         if root.trace_id == trace_id and root.span_id:
-            return root, {str(name): str(value) for name, value in dimensions.items()}
+            return root, {str(name): str(value) for name, value in dimensions.items()}, str(salt)
     except (ValueError, TypeError, AttributeError):
         pass  # not set, or not by us
-    return RunRoot(trace_id, span_id), {}
+    return RunRoot(trace_id, span_id), {}, ""
 
 
 class Remembered(NamedTuple):

@@ -26,6 +26,7 @@ from opentelemetry.trace import TracerProvider
 
 from runnable_otel.end import END
 from runnable_otel.exporters import exporters, logfire_exporter
+from runnable_otel.jsontext import fold
 from runnable_otel.propagation import SystemIds
 from runnable_otel.scopes import harmless
 from runnable_otel.settings import SettingError, Settings, activated, sdk_disabled
@@ -73,9 +74,9 @@ class Owner:
             if self._own is None and not self.failed and (self.wanted or activated()) and not sdk_disabled():
                 try:
                     self._own = build()
-                except SettingError as error:
-                    self.failed = str(error)
-                    logger.error("no spans are exported: %s", error)
+                except Exception as error:  # noqa: BLE001 - the SDK's and its exporters' own, on variables of theirs
+                    self.failed = str(error) if isinstance(error, SettingError) else _misread(error)
+                    logger.error("no spans are exported: %s", self.failed)
                     return None
                 trace._TRACER_PROVIDER = self._own  # noqa: SLF001 - see the module's head
             return self._own
@@ -185,6 +186,13 @@ def build() -> SDKTracerProvider:
     for exporter in made:
         provider.add_span_processor(_batched(exporter))
     return provider
+
+
+def _misread(error: Exception) -> str:
+    """What the SDK or an exporter says of a variable that it can't take, and the names of those that it may be."""
+    names = sorted(name for name in os.environ if name.startswith(("OTEL_BSP_", "OTEL_EXPORTER_", "OTEL_SPAN_")))
+    said = fold(TELEMETRY.redactor.text(f"{type(error).__name__}: {error}"), 256)
+    return f"{said} ({'see ' + ', '.join(names) if names else 'see the OTEL_* variables'})"
 
 
 def _batched(exporter: SpanExporter) -> BatchSpanProcessor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +44,7 @@ class RunScope(Scope):
     ) -> None:
         super().__init__(telemetry)
         self.run = self
+        self.salt = ""
         self.dag = dag
         self.kind, self.name, self.run_id = kind, self.shown(name), self.shown(run_id)
         self.submits, self.executor, self.tag = submits, executor, self.shown(tag)
@@ -74,8 +75,18 @@ class RunScope(Scope):
         if not self.submits:
             self.telemetry.metrics.run_started(self.dimensions)
             self._announce()
-        if self.span.is_recording() and not self.submits:
+
+    def begun(self) -> None:
+        """The run log is this run's: one that finds that of another run under its id is refused before that."""
+        if self.span.is_recording() and not self.submits and self.ids is not None:
             LEDGER.remember(self.run_id, self.root, self.started_ns, self.name, self.ids.parent_id)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these in this run, and in the run whose task executes it: that task may return them."""
+        values = list(secrets)
+        super().learn(values)
+        if self.parent is not None:
+            self.parent.mask(values)
 
     def _announce(self) -> None:
         if self.telemetry.hub.wanted(self.queue):

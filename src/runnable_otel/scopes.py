@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 import types
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
 from functools import partial, wraps
@@ -29,7 +30,7 @@ from runnable_otel.redact import NAME, Redactor
 from runnable_otel.spans import Origin
 from runnable_otel.still_open import OPEN, is_free
 from runnable_otel.telemetry import Telemetry
-from runnable_otel.tracing import Ids
+from runnable_otel.tracing import Ids, OpenedSpan
 
 if TYPE_CHECKING:
     from runnable_otel.run_scope import RunScope
@@ -79,6 +80,9 @@ class Scope:
         self.telemetry = telemetry
         self.parent = current.get()
         self.masks = self.parent.redactor if self.parent else telemetry.redactor
+        self.salt: str = self.parent.salt if self.parent else ""
+        """What tells the ids of a repeated branch, and of all inside of it, from those of the first one by its name."""
+        self._branches: Counter[str] | None = None
         self.run: RunScope | None = self.parent.run if self.parent else None
         self.failure: Failure | None = None
         self.failed = False
@@ -150,18 +154,25 @@ class Scope:
         self, name: str, attributes: Mapping[str, Any], *, context: Context | None = None, span_id: int = 0, **more: Any
     ) -> None:
         """Start the span and make it the current one."""
-        opened = self.telemetry.tracing.start(
+        parent = self.parent.ids if self.parent else None
+        opened = self._started(
             name,
             attributes=attributes,
-            parent=self.parent.ids if self.parent else None,
+            parent=parent,
             context=context,
             span_id=span_id,
             start_ns=self.started_ns,
             **more,
         )
+        if opened is None:  # a processor or a sampler of the user's raises
+            opened = self.telemetry.tracing.unrecorded(parent, context, span_id, more.get("trace_id", 0))
         self.span, self.ids = opened.span, opened.ids
         if opened.in_context:
             self._otel_token = otel_context.attach(trace.set_span_in_context(self.span, context))
+
+    @harmless
+    def _started(self, name: str, **arguments: Any) -> OpenedSpan:
+        return self.telemetry.tracing.start(name, **arguments)
 
     def _close(self, exc: BaseException | None) -> None:
         """End the span, in stages: what goes wrong in one of them takes nothing from the others."""
@@ -231,6 +242,17 @@ class Scope:
             logger.debug("scope left in another context", exc_info=True)
         if self._is_outermost:
             GAPS.say()
+
+    def repeat(self, branch: str) -> str:
+        """Empty for the first branch of that name in here, and something of its own for each further one.
+
+        A map may have an item twice: runnable runs both branches, under one name.
+        """
+        if self._branches is None:
+            self._branches = Counter()
+        self._branches[branch] += 1
+        number = self._branches[branch]
+        return f"\0{number}" if number > 1 else ""  # no name has that character
 
     @property
     def redactor(self) -> Redactor:

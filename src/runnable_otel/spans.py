@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +13,23 @@ from typing import Any
 from runnable_otel import semconv
 from runnable_otel.capture import Captured, capture, fold
 from runnable_otel.errors import Failure
-from runnable_otel.events import CUSTOM, OURS, SIGN_OF_LIFE, TASK_LOG, Event, host, new_uid, rfc3339
+from runnable_otel.events import (
+    CUSTOM,
+    OURS,
+    SIGN_OF_LIFE,
+    TASK_ERROR,
+    TASK_LOG,
+    Event,
+    host,
+    nanoseconds,
+    new_uid,
+    rfc3339,
+)
 from runnable_otel.foreign import class_of
 from runnable_otel.jsontext import dict_get
 from runnable_otel.redact import Redactor
 from runnable_otel.secret_texts import MASK
+from runnable_otel.settings import CaptureMode
 from runnable_otel.tracing import Ids
 
 _NAME_LIMIT = 128
@@ -66,16 +79,28 @@ def text(value: object, limit: int = _TEXT_LIMIT) -> str:
     return fold(shown, limit)
 
 
-def map_attributes(maps: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
-    """`runnable.map.{variable}` for each enclosing map: numbers and flags as they are, all else as bounded text."""
+def without_items(name: str, items: Iterable[str]) -> str:
+    """A dotted name of runnable's, with these items of maps masked: they are parts of it."""
+    for item in items:
+        if item:
+            name = re.sub(rf"(?<=\.){re.escape(item)}(?=\.|\Z)", MASK, name)
+    return name
+
+
+def map_attributes(maps: Mapping[str, Any], redactor: Redactor, *, masked: Container[str] = ()) -> dict[str, Any]:
+    """`runnable.map.{variable}` for each enclosing map: numbers and flags as they are, all else as bounded text.
+
+    Args:
+        masked: variables whose values must not show.
+    """
     attributes: dict[str, Any] = {}
     for variable, value in maps.items():
         plain = isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63)
         written = value if isinstance(value, str) else str(value)
-        masked = redactor.text(written)
-        shown = value if plain and masked is written else text(masked, _NAME_LIMIT)
+        safe = redactor.text(written)
+        shown = value if plain and safe is written else text(safe, _NAME_LIMIT)
         name = semconv.MAP_PREFIX + text(redactor.text(variable), _NAME_LIMIT)
-        attributes[name] = MASK if redactor.key(variable) else shown
+        attributes[name] = MASK if variable in masked else shown
     return attributes
 
 
@@ -161,12 +186,14 @@ class Origin:
         return f"{self._name}:{edge}"
 
 
-def custom_event(item: Mapping[str, Any], origin: Origin, time_ns: int, redactor: Redactor) -> Event:
+def custom_event(
+    item: Mapping[str, Any], origin: Origin, time_ns: int, redactor: Redactor, mode: CaptureMode = "values"
+) -> Event:
     """A task's own event as it leaves the process: bounded, redacted, with where it comes from under `runnable`.
 
     One whose type is one of ours becomes `custom` with the original under `data`: nobody takes it for ours.
     """
-    shown: dict[str, Any] = json.loads(capture(item, _CUSTOM_LIMIT, redactor=redactor).text)
+    shown: dict[str, Any] = json.loads(capture(item, _CUSTOM_LIMIT, redactor=redactor, mode=mode).text)
     kind = dict_get(item, "type")
     kind = str.__str__(kind) if issubclass(class_of(kind), str) else ""  # it may be of a class of the user's
     where = origin.fields(rfc3339(time_ns))
@@ -197,6 +224,21 @@ def end_event(kind: str, origin: Origin, started_ns: int, ended_ns: int, name: s
         "duration_ms": round((ended_ns - started_ns) / 1e6, 3),
     }
     return Event(kind, origin.uid("end"), MappingProxyType(fields))
+
+
+def cancelled_event(start: Event, ended_ns: int) -> Event:
+    """The end of a task of which only the start is known: its process was cut off, and tells no more."""
+    own = {name: value for name, value in start.fields.items() if name != "time"}
+    started_ns = nanoseconds(start.fields["time"]) or ended_ns
+    ended_ns = max(ended_ns, started_ns)
+    fields = {
+        **own,
+        "error": semconv.CANCELLED,
+        "time": rfc3339(ended_ns),
+        "started": start.fields["time"],
+        "duration_ms": round((ended_ns - started_ns) / 1e6, 3),
+    }
+    return Event(TASK_ERROR, f"{start.uid.rpartition(':')[0]}:end", MappingProxyType(fields))
 
 
 def log_event(origin: Origin, time_ns: int, name: str, stream: str, text: str) -> Event:

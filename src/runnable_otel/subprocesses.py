@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from runnable_otel.delivery import away
 from runnable_otel.output import RECORD, Output, before
-from runnable_otel.propagation import inject, inject_run
+from runnable_otel.propagation import carrier, inject_run
 from runnable_otel.scopes import current, harmless
 from runnable_otel.task_scope import TaskScope
 
@@ -43,7 +43,7 @@ class EmulatorSubprocess:
         if run is None:
             return None
         child = dict(os.environ if given is None else given)
-        inject_run(child, run.root, run.dimensions)
+        inject_run(child, run.root, run.dimensions, scope.salt if scope else "")
         away.RUN.inject(child)
         return child
 
@@ -64,22 +64,21 @@ class SubprocessProxy:
         environ = kwargs.get("env")
         if not isinstance(scope, TaskScope) or environ is None:
             return self._wrapped.Popen(*args, **kwargs)
-        own = not any(name in environ for name in _CONTEXT)  # a parameter of the user's may be called so
+        # A parameter of the user's may be called so.
+        own = {} if any(name in environ for name in _CONTEXT) else harmless(carrier)() or {}
         kwargs["env"] = self._environment(environ, own) or environ
         return _watched(self._wrapped.Popen(*args, **kwargs), scope, own)
 
     @harmless
-    def _environment(self, environ: Mapping[str, Any], own: bool) -> dict[str, Any]:
+    def _environment(self, environ: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, Any]:
         # runnable prints the child's environment: settings of ours are nothing that belongs there.
         child = {name: value for name, value in environ.items() if not name.startswith("RUNNABLE_OTEL_")}
         if "_RUNNABLE_OTEL_CONSOLE" in os.environ:  # `runnable-otel run` has set it, not the user
             child.pop("RUNNABLE_TELEMETRY_CONSOLE", None)
-        if own:
-            inject(child)
-        return child
+        return {**child, **own}
 
 
-def _watched(process: Any, scope: TaskScope, own: bool) -> Any:
+def _watched(process: Any, scope: TaskScope, own: Mapping[str, str]) -> Any:
     """Let `communicate` note the exit code, and leave what is our own out of the environment's dump that it returns."""
     output = scope.listen()
     original = process.communicate if output is None else partial(_listen, process, output)
@@ -90,8 +89,8 @@ def _watched(process: Any, scope: TaskScope, own: bool) -> Any:
         scope.exit_code = process.returncode
         head, mark, dump = stdout.rpartition(f"{_COLLECT}\n") if isinstance(stdout, str) else ("", "", "")
         if mark and own:
-            lines = dump.splitlines(keepends=True)
-            dump = "".join(line for line in lines if line.partition("=")[0] not in _CONTEXT)
+            ours = {f"{name}={value}" for name, value in own.items()}  # what the command has set itself is its own
+            dump = "".join(line for line in dump.splitlines(keepends=True) if line.rstrip("\r\n") not in ours)
             stdout = head + mark + dump
         return stdout, stderr
 

@@ -58,7 +58,7 @@ class TaskScope(Scope):
     def start_span(self, name: str, attributes: Mapping[str, Any], **more: Any) -> None:
         span_id = 0
         if self.run is not None and self.step is not None:
-            span_id = self.run.root.attempt_span_id(self.step.key, self.step.attempt)
+            span_id = self.run.root.attempt_span_id(self.step.key + self.salt, self.step.attempt)
         context = None
         if self.run is None and not trace.get_current_span().get_span_context().is_valid:
             context = context_from_environment()
@@ -116,7 +116,8 @@ class TaskScope(Scope):
     def say(self, item: Mapping[str, Any]) -> None:
         """An event of the task's own goes on to the sinks."""
         if self.telemetry.hub.wanted():
-            self.telemetry.hub.emit(spans.custom_event(item, self.origin, time.time_ns(), self.redactor))
+            mode = self.telemetry.settings.capture
+            self.telemetry.hub.emit(spans.custom_event(item, self.origin, time.time_ns(), self.redactor, mode))
 
     @harmless
     def listen(self) -> Output | None:

@@ -153,7 +153,14 @@ class Tracing:
         own = span.get_span_context()
         if own.is_valid and own.span_id != above.span_id:
             return OpenedSpan(span, Ids(own.trace_id, own.span_id, above.span_id), True)
-        # No provider, or one that is disabled: what happened still has a name of its own, for its events.
+        return self.unrecorded(parent, context, span_id, trace_id, span)
+
+    @staticmethod
+    def unrecorded(
+        parent: Ids | None, context: Context | None, span_id: int, trace_id: int, span: Span = trace.INVALID_SPAN
+    ) -> OpenedSpan:
+        """Where no provider takes a span: what happened still has a name of its own, for its events."""
+        above = trace.get_current_span(context).get_span_context()
         trace_id = parent.trace_id if parent else above.trace_id or trace_id or random_trace_id()
         parent_id = parent.span_id if parent else above.span_id or INVALID_SPAN_ID
         return OpenedSpan(span, Ids(trace_id, span_id or random_span_id(), parent_id), False)

@@ -515,6 +515,10 @@ def nested_run():
     _streamed(tasks.handles_failure, name="outer")
 
 
+def inner_secret():
+    _streamed(tasks.hands_over, name="outer")
+
+
 def argo():
     pipeline, _ = python()
     return run(pipeline, configuration_file="argo.yaml")

@@ -114,6 +114,25 @@ async def handles_failure() -> str:
     return "no failure"
 
 
+async def asecret() -> str:
+    return os.environ["MY_SECRET"]
+
+
+async def hands_over() -> str:
+    """Another pipeline has the secret, and this task says it."""
+    from runnable import AsyncPipeline, AsyncPythonTask
+    from runnable.context import set_run_context
+
+    async def inner() -> None:
+        set_run_context(None)
+        step = AsyncPythonTask(name="secret", function=asecret, secrets=["MY_SECRET"], returns=["said"])
+        async for _ in AsyncPipeline(name="inner", steps=[step]).execute_streaming(run_id="inner"):
+            pass
+
+    await asyncio.create_task(inner())
+    return says_it()
+
+
 def work(chunk: int) -> int:
     return chunk * 10
 

@@ -153,7 +153,7 @@ class Report:
             key = str(place.log["internal_name"])
             skipped.tell(
                 pod.telemetry,
-                Step(text(key), short, text(place.branch), number),
+                Step(builder.named(key), short, builder.named(place.branch), number),
                 called,
                 run_id=pod.run_id,
                 parent=Ids(pod.root.trace_id, place.parent, 0),

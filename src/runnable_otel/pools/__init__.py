@@ -95,7 +95,7 @@ class _Watch:
             done.set()
             self.channel.wake()
 
-        calls = [(func, tuple(arguments)) for arguments in iterable]
+        calls = [(func, tuple(arguments), self._salt(*arguments)) for arguments in iterable]
         result = self._pool.starmap_async(run_branch, calls, chunksize, finish, finish)
         while not (done.is_set() or result.ready()):
             self.channel.pump(1.0)  # the time matters to a pool that has nothing to do, and calls nobody back
@@ -103,6 +103,9 @@ class _Watch:
         for value, report in returned:
             self._judge(value, report)
         return [value for value, _ in returned]
+
+    def _salt(self, branch: object, *_: object) -> str:
+        return self._scope.salt + (harmless(self._scope.repeat)(str(branch)) or "")
 
     @harmless
     def _judge(self, value: Any, report: Report | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import pickle
 import time
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -28,10 +29,11 @@ from opentelemetry.trace import (
 )
 
 from runnable_otel import semconv
-from runnable_otel.events import Event
+from runnable_otel.events import TASK_COMPLETED, TASK_ERROR, TASK_STARTED, Event
 from runnable_otel.pools.messages import Ended, Key, Place, Started, Where, context_of
 from runnable_otel.run_scope import RunScope
 from runnable_otel.scopes import Scope, harmless
+from runnable_otel.spans import cancelled_event
 from runnable_otel.still_open import is_free
 from runnable_otel.telemetry import Telemetry
 from runnable_otel.tracing import sdk_provider
@@ -53,6 +55,43 @@ class _TheirIds(IdGenerator):
         return bool(self.context.trace_flags & getattr(TraceFlags, "RANDOM_TRACE_ID", 2))
 
 
+class _Tasks:
+    """The tasks that run in the workers, as these have told it: one that is cut off can't tell its end."""
+
+    def __init__(self, telemetry: Telemetry, queue: Any) -> None:
+        self._telemetry, self._queue = telemetry, queue
+        self._events: dict[str, tuple[int, Event, bool]] = {}  # by the name of the span: sender, start, for the queue
+        self._metrics: list[tuple[int, Mapping[str, str], int]] = []  # sender, dimensions, when it began
+
+    def event(self, sender: int, event: Event, *, for_queue: bool) -> None:
+        span = event.uid.rpartition(":")[0]
+        if event.type == TASK_STARTED:
+            self._events[span] = sender, event, for_queue
+        elif event.type in (TASK_COMPLETED, TASK_ERROR):
+            self._events.pop(span, None)
+
+    def metric(self, sender: int, name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "task_started":
+            self._metrics.append((sender, arguments[0], time.time_ns()))
+        elif name == "task_ended":
+            found = (each for each in self._metrics if each[:2] == (sender, arguments[0]))
+            if (known := next(found, None)) is not None:
+                self._metrics.remove(known)
+
+    def cut_off(self, now: int, sender: int | None = None) -> None:
+        """Tell the end of what runs in a worker, or in all of them."""
+        for span, (owner, start, for_queue) in list(self._events.items()):
+            if sender in (None, owner):
+                del self._events[span]
+                self._telemetry.hub.emit(cancelled_event(start, now), self._queue if for_queue else None)
+        for each in list(self._metrics):
+            owner, dimensions, began = each
+            if sender in (None, owner):
+                self._metrics.remove(each)
+                result = semconv.RESULT[semconv.CANCELLED]
+                self._telemetry.metrics.task_ended(dimensions, result, max(0, now - began) / 1e9, "")
+
+
 class Replay:
     """Does what the messages say. It belongs to the thread that waits for the pool.
 
@@ -68,6 +107,7 @@ class Replay:
         self._ids = _TheirIds()
         self._tracers: dict[tuple[int, str], tuple[TracerProvider, Tracer]] = {}
         self._open: dict[Key, tuple[int, Span, int]] = {}  # sender, span, links that it has
+        self._tasks = _Tasks(telemetry, queue)
 
     @harmless
     def message(self, sender: int, data: bytes) -> None:
@@ -80,12 +120,14 @@ class Replay:
         elif kind == "event":
             (name, uid, fields), for_queue = body
             event = Event(name, uid, MappingProxyType(fields))
+            self._tasks.event(sender, event, for_queue=for_queue)
             self._telemetry.hub.emit(event, self._queue if for_queue else None)
         elif kind == "put":
             if self._queue is not None:
                 self._telemetry.hub.put(body, self._queue)
         elif kind == "metric":
             name, arguments = body
+            self._tasks.metric(sender, name, arguments)
             getattr(self._telemetry.metrics, name)(*arguments)
         elif kind == "secrets":
             self._run.learn(body)
@@ -99,6 +141,7 @@ class Replay:
                 del self._open[key]
                 span.set_attribute(semconv.STATUS, semconv.CANCELLED)
                 span.end(now)
+        self._tasks.cut_off(now, sender)
 
     def cancel(self, now: int) -> bool:
         """This process ends: what is open in the workers does too. False where a span's lock is held."""
@@ -112,8 +155,10 @@ class Replay:
                 free = False
         return free
 
+    @harmless
     def tell_cancelled(self, now: int) -> None:
-        """The workers' events are theirs."""
+        """The same for the events of what was open in them."""
+        self._tasks.cut_off(now)
 
     def _start(self, sender: int, told: Started) -> None:
         tracer = self._tracer(told)

@@ -46,10 +46,10 @@ def _pool_worker(carrier: bytes) -> Worker:
     return Worker(pickle.loads(carrier))  # noqa: S301 - what the pool itself ships, as it ships it
 
 
-def run_branch(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Report | None]:
-    """Call what the pool was to call. Gives back what that returns, and what became of the branch."""
+def run_branch(function: Callable[..., Any], arguments: tuple[Any, ...], salt: str) -> tuple[Any, Report | None]:
+    """Call what the pool was to call. Gives back what that returns, and what became of the branch of that salt."""
     _rich_traceback_omit = True
-    scope = None if _worker is None else _worker.scope()
+    scope = None if _worker is None else _worker.scope(salt)
     if scope is None:
         return function(*arguments), None
     with scope:
@@ -87,7 +87,7 @@ class Worker:
         TELEMETRY.tracing.hooks = replace(provider.hooks(), own_provider=self._own_provider, prepare=self._take)
 
     @harmless
-    def scope(self) -> OpenElsewhere:
+    def scope(self, salt: str) -> OpenElsewhere:
         """What a branch hangs itself on."""
         self.take_providers()
         telemetry: Any = sys.modules.get("runnable.telemetry")
@@ -103,6 +103,7 @@ class Worker:
             dimensions=carrier.dimensions,
             earlier=carrier.earlier,
             queue=self._queue,
+            salt=salt,
             tell_secrets=lambda secrets: self._relay.tell(("secrets", secrets)),
         )
         scope.masks = carrier.masks

@@ -81,13 +81,27 @@ class Builder:
     marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     redactor: Redactor = field(init=False)
     mode: CaptureMode = field(init=False)
+    _items: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         names = set(secret_names(graph_of(self.log)))
         known = [self.secrets[name] for name in names if self.secrets.get(name)]
         self.redactor = Redactor(self.settings.redact).with_secrets(known)
-        # A task may have returned a secret that nobody here can recognise.
-        self.mode = self.settings.capture if len(known) == len(names) or self.settings.capture == "none" else "keys"
+        # A task may have returned a secret that nobody here can recognise, and a map may have gone over it.
+        all_known = len(known) == len(names)
+        self.mode = self.settings.capture if all_known or self.settings.capture == "none" else "keys"
+        self._items = frozenset(self._hidden(everything=not all_known or self.mode == "none"))
+
+    def _hidden(self, *, everything: bool) -> Iterator[str]:
+        """Items of maps that must not show in names: those that are called secret, or all of them."""
+        for place in self.everywhere():
+            if place.log["step_type"] == "map" and (everything or self.redactor.key(_iterates(place.node))):
+                for branch in member(place.log, "branches"):
+                    yield branch.removeprefix(f"{place.log['internal_name']}.")
+
+    def named(self, name: str) -> str:
+        """A dotted name as it may be shown."""
+        return self.redactor.text(spans.without_items(name, self._items))
 
     def top(self) -> Iterator[Place]:
         """The steps of the pipeline's own graph."""
@@ -179,7 +193,7 @@ class Builder:
         for attempt in filter(self.is_ours, place.log.get("attempts") or ()):
             started, ended = nanoseconds(attempt["start_time"]), nanoseconds(attempt["end_time"])
             number = int(attempt["attempt_number"])
-            where = Step(self.redactor.text(step), shown, self.redactor.text(place.branch), number)
+            where = Step(self.named(step), shown, self.named(place.branch), number)
             attributes = spans.task_attributes(self._run_id, where, name, task_type)
             attributes.pop(semconv.PROCESS_PID, None)  # that of this process would be a lie
             attributes[semconv.CICD_PIPELINE_NAME] = spans.text(self.name)
@@ -228,7 +242,7 @@ class Builder:
             if not found and not (empty_at and inner["steps"]):
                 continue
             short = name.rpartition(".")[2]
-            known = {"map": str(place.node.get("iterate_as") or "item"), "loop": "round"}.get(str(log["step_type"]), "")
+            known = {"map": _iterates(place.node), "loop": "round"}.get(str(log["step_type"]), "")
             step = Step(log["internal_name"], short, name)
             where = below, own
             made.around.append(self._around("branch", known or short, where, step, inner["status"], found, empty_at))
@@ -250,7 +264,7 @@ class Builder:
         empty_at: int,
     ) -> ReadableSpan:
         text = self.redactor.text
-        shown = Step(text(step.name), text(step.short), text(step.branch))
+        shown = Step(self.named(step.name), text(step.short), self.named(step.branch))
         attributes = spans.step_attributes(self._run_id, shown)
         attributes[semconv.STATUS] = self._status(status, made)
         started = min((span.start_time or 0 for span in made), default=empty_at)
@@ -295,3 +309,8 @@ class Builder:
 
 def _context(trace_id: int, span_id: int) -> SpanContext:
     return SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+def _iterates(node: Log) -> str:
+    """What a map calls its item."""
+    return str(node.get("iterate_as") or "item")

@@ -48,10 +48,15 @@ WRAPPERS: Mapping[str, tuple[tuple[str, Wrapper], ...]] = {
     "extensions.nodes.loop": (("LoopNode.execute_as_graph", graphs.composite),),
     "extensions.pipeline_executor": (
         ("GenericPipelineExecutor.execute_graph", graphs.execute_graph),
+        ("GenericPipelineExecutor._set_up_run_log", steps.set_up_run_log),
+        ("GenericPipelineExecutor._execute_node", steps.execute_node),
         ("GenericPipelineExecutor._sync_catalog", steps.sync_catalog),
         ("GenericPipelineExecutor._prepare_node_for_execution", steps.prepare_node),
     ),
-    "extensions.pipeline_executor.local": (("LocalExecutor.execute_graph_async", graphs.execute_graph_async),),
+    "extensions.pipeline_executor.local": (
+        ("LocalExecutor.execute_graph_async", graphs.execute_graph_async),
+        ("LocalExecutor._execute_node_async", steps.execute_node_async),
+    ),
     "extensions.pipeline_executor.argo": (
         ("ArgoExecutor.execute_graph", argo.execute_graph),
         ("ArgoExecutor._create_container_template", argo.create_container_template),
@@ -74,6 +79,7 @@ WRAPPERS: Mapping[str, tuple[tuple[str, Wrapper], ...]] = {
     ),
     "extensions.job_executor": (
         ("GenericJobExecutor.execute_job", tasks.execute_job),
+        ("GenericJobExecutor._set_up_run_log", steps.set_up_run_log),
         ("GenericJobExecutor._sync_catalog", steps.sync_job_catalog),
     ),
 }

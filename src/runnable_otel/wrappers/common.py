@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runnable_otel.scopes import current
-from runnable_otel.spans import Step, map_attributes
+from runnable_otel.spans import Step, map_attributes, without_items
 from runnable_otel.telemetry import TELEMETRY
 
 Wrapped = Callable[..., Any]
@@ -34,13 +34,15 @@ def make_step(name: str, short: str, branch: str, iter_variable: Any, attempt: i
     scope = current.get()
     redactor = TELEMETRY.redactor if scope is None else scope.redactor
     maps = maps_of(iter_variable)
+    no_values = TELEMETRY.settings.capture == "none"
+    masked = {variable: str(value) for variable, value in maps.items() if no_values or redactor.key(variable)}
     return Step(
-        name=redactor.text(name),
+        name=redactor.text(without_items(name, masked.values())),
         short=redactor.text(short),
-        branch=redactor.text(branch),
+        branch=redactor.text(without_items(branch, masked.values())),
         attempt=attempt,
         maps=maps,
-        map_attributes=map_attributes(maps, redactor),
+        map_attributes=map_attributes(maps, redactor, masked=masked),
         key=name,
     )
 

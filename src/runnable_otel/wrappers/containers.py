@@ -55,28 +55,40 @@ def _environment(configured: Mapping[str, str]) -> dict[str, str]:
     if run is None:
         return dict(configured)
     found = passed_on(os.environ, TELEMETRY.redactor)
-    inject_run(found, run.root, run.dimensions)
+    inject_run(found, run.root, run.dimensions, scope.salt if scope else "")
     return {**found, **configured, **resolved(configured, os.environ)}
 
 
 def execute_graph(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """A pipeline whose steps run in containers, or a branch of it."""
     _rich_traceback_omit = True
-    if not argument(args, kwargs, 0, "dag").internal_branch_name:
-        _warn(instance.environment, _IN_DOCKER)
+    _warn_of_docker(instance, argument(args, kwargs, 0, "dag"))
     return wrapped(*args, **kwargs)
+
+
+@harmless
+def _warn_of_docker(executor: Any, dag: Any) -> None:
+    if not dag.internal_branch_name:
+        _warn(executor.environment, _IN_DOCKER)
 
 
 def spin_container(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """A job that runs in a container."""
     _rich_traceback_omit = True
-    configured = instance.environment
-    _warn(configured, _IN_DOCKER)
-    instance.environment = harmless(_environment)(configured) or configured
+    given = _job_environment(instance)
+    if given is None:
+        return wrapped(*args, **kwargs)
+    configured, instance.environment = instance.environment, given
     try:
         return wrapped(*args, **kwargs)
     finally:
         instance.environment = configured
+
+
+@harmless
+def _job_environment(executor: Any) -> dict[str, str]:
+    _warn(executor.environment, _IN_DOCKER)
+    return _environment(executor.environment)
 
 
 @harmless
@@ -116,14 +128,23 @@ class _Entry:
 def submit_k8s_job(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """A job that runs on Kubernetes, or that is scheduled there: then each of its runs is a trace of its own."""
     _rich_traceback_omit = True
-    container = instance.job_spec.template.spec.container
-    configured = container.env
-    _warn({each.name: each.value for each in configured}, _IN_KUBERNETES)
-    container.env = harmless(_entries)(configured, scheduled=bool(instance.schedule)) or configured
+    found = _pod_environment(instance)
+    if found is None:
+        return wrapped(*args, **kwargs)
+    container, given = found
+    configured, container.env = container.env, given
     try:
         return wrapped(*args, **kwargs)
     finally:
         container.env = configured
+
+
+@harmless
+def _pod_environment(executor: Any) -> tuple[Any, list[Any]]:
+    """The container of a job, and what its environment is to be."""
+    container = executor.job_spec.template.spec.container
+    _warn({each.name: each.value for each in container.env}, _IN_KUBERNETES)
+    return container, _entries(container.env, scheduled=bool(executor.schedule))
 
 
 def _entries(configured: list[Any], *, scheduled: bool) -> list[Any]:

@@ -38,7 +38,7 @@ def _joined(run_id: str) -> OpenElsewhere | None:
     if context is None or trace.get_current_span().get_span_context().is_valid:
         return None
     above = trace.get_current_span(context).get_span_context()
-    root, dimensions = run_from_environment(above.trace_id, above.span_id)
+    root, dimensions, salt = run_from_environment(above.trace_id, above.span_id)
     return OpenElsewhere(
         TELEMETRY,
         context=context,
@@ -46,4 +46,5 @@ def _joined(run_id: str) -> OpenElsewhere | None:
         root=root,
         run_id=run_id,
         dimensions=dimensions,
+        salt=salt,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
@@ -17,19 +18,43 @@ from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.tracing import remote
 from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, step_of
 
+_executed: ContextVar[tuple[Any, Any] | None] = ContextVar("runnable_otel_executed", default=None)
+"""The node that the executor executes, catalog and all, and the item that it does it for."""
+
+
+def execute_node(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _rich_traceback_omit = True
+    del instance
+    token = _executed.set((argument(args, kwargs, 0, "node"), argument(args, kwargs, 1, "iter_variable")))
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        _executed.reset(token)
+
+
+async def execute_node_async(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _rich_traceback_omit = True
+    del instance
+    token = _executed.set((argument(args, kwargs, 0, "node"), argument(args, kwargs, 1, "iter_variable")))
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        _executed.reset(token)
+
 
 def sync_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """A span for a sync that moved files, or failed; which one knows afterwards, so its start is given."""
     _rich_traceback_omit = True
+    del instance
     started_ns = time.time_ns()
     stage = str(argument(args, kwargs, 0, "stage", "put"))
     try:
         moved = wrapped(*args, **kwargs)
     except Exception as exc:
-        _catalog_span(instance, stage, started_ns, (), exc)
+        _catalog_span(stage, started_ns, (), exc)
         raise
     if moved:
-        _catalog_span(instance, stage, started_ns, moved, None)
+        _catalog_span(stage, started_ns, moved, None)
     return moved
 
 
@@ -40,12 +65,11 @@ def sync_job_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs
 
 
 @harmless
-def _catalog_span(executor: Any, stage: str, started_ns: int, moved: Any, exc: BaseException | None) -> None:
+def _catalog_span(stage: str, started_ns: int, moved: Any, exc: BaseException | None) -> None:
     scope = current.get()
-    node = getattr(executor, "_context_node", None)
-    attributes: dict[str, Any] = spans.step_attributes(scope.run.run_id if scope and scope.run else "", None)
-    if node is not None:
-        attributes[semconv.STEP_NAME] = spans.text(redactor_of(TELEMETRY).text(node.internal_name))
+    known = _executed.get()
+    step = None if known is None else step_of(*known)
+    attributes = spans.step_attributes(scope.run.run_id if scope and scope.run else "", step)
     attributes[semconv.CATALOG_FILES] = len(moved)
     name = spans.span_name("catalog", stage)
     opened = TELEMETRY.tracing.start(
@@ -62,6 +86,22 @@ def _catalog_span(executor: Any, stage: str, started_ns: int, moved: Any, exc: B
             scope.run.seen = exc
     opened.span.set_attribute(semconv.STATUS, status)
     opened.span.end()
+
+
+def set_up_run_log(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """From then on the run log is that of the run that is open here."""
+    _rich_traceback_omit = True
+    del instance
+    result = wrapped(*args, **kwargs)
+    _begun()
+    return result
+
+
+@harmless
+def _begun() -> None:
+    scope = current.get()
+    if scope is not None and scope.run is not None:
+        scope.run.begun()
 
 
 def prepare_node(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -83,7 +123,7 @@ def _skipped(executor: Any, node: Any, iter_variable: Any) -> None:
     step_log = context.run_log_store.get_step_log(node._get_step_log_name(iter_variable), context.run_id)  # noqa: SLF001
     last = step_log.attempts[-1] if step_log.attempts else None
     where = step_of(node, iter_variable, last.attempt_number if last else 1)
-    links = _links(run.earlier, where, last)
+    links = _links(run.earlier, where, last if hasattr(node, "executable") else None)
     tell(TELEMETRY, where, _called(node), run_id=run.run_id, parent=scope.ids, links=links, queue=run.queue)
 
 
@@ -101,7 +141,7 @@ def _links(earlier: list[Remembered], where: Step, attempt: Any) -> list[Link]:
     """The attempt that did run the step: it lies in the last trace that began before it."""
     if not earlier:
         return []
-    if attempt is None:  # a composite has no attempts: the run that it was part of
+    if attempt is None:  # a composite has no attempts, and a stub's have no span: the run that it was part of
         return [Link(remote(*earlier[-1].root))]
     started_ns = int(datetime.fromisoformat(attempt.start_time).timestamp() * 1e9)
     roots = [each.root for each in earlier if each.started_ns <= started_ns + 1_000_000] or [earlier[0].root]
