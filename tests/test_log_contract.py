@@ -406,6 +406,14 @@ def test_the_row_of_a_trace(log: EventLog) -> None:
     assert (row["started"], row["ended"], row["duration_ms"], "tasks" in row) == (at(2), at(9), 7000, False)
 
 
+def test_one_long_service_name(log: EventLog) -> None:
+    """A service is listed once, also where its name is longer than what is shown of it."""
+    extend(log, *(event("span", A, number, service=f"{'s' * 300}\n", run_id=None) for number in range(5, 9)))
+    row = log.run(A)
+    assert row is not None
+    assert row["services"] == ["s" * 256]
+
+
 def test_summaries_follow_changes(log: EventLog) -> None:
     """The feed holds each run's newest summary once, in the order of change, and tells who waits."""
     feed = log.summaries()
