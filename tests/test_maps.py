@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runnable_otel.spans import HiddenItems
 from support.project import Project
 from support.receiver import Receiver
 
@@ -24,6 +25,12 @@ def items():
     return ITEMS
 
 
+def more({variable}):
+    import pathlib
+    if {variable} == 2 and not pathlib.Path("flag").exists():
+        raise ValueError("no flag")
+
+
 def work({variable}):
     with open("executed", "a") as file:
         file.write("x")
@@ -35,13 +42,13 @@ def work({variable}):
 def main():
     branch = Pipeline(steps=[
         PythonTask(name="work", function=work, returns=["worked"], catalog=Catalog(put=["made.txt"])),
-        PythonTask(name="more", function=tasks.nothing),
+        PythonTask(name="more", function=more),
     ])
     pipeline = Pipeline(name="maps", steps=[
         PythonTask(name="items", function=items, returns=["{variable}s"]),
         Map(name="each", branch=branch, iterate_on="{variable}s", iterate_as="{variable}"),
     ])
-    pipeline.execute(configuration_file=os.environ.get("CONFIG", ""))
+    pipeline.execute(configuration_file=os.environ.get("CONFIG", ""), run_id=os.environ.get("RUN", ""))
     return pipeline
 
 
@@ -56,8 +63,11 @@ def events(project: Project) -> list[dict[str, Any]]:
 
 def run(project: Project, receiver: Receiver, items: list[Any], variable: str = "item", **variables: str) -> str:
     """Run the map over these items; everything that left the process, as text."""
-    project.script(
-        SCRIPT.format(items=items, variable=variable),
+    (project.folder / "script.py").write_text(SCRIPT.format(items=items, variable=variable))
+    project.command(
+        project.python,
+        "script.py",
+        check=not variables.get("CONFIG"),  # the branches of a pool may be in each other's way
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc,
         RUNNABLE_OTEL_SINKS="file:events.jsonl",
         **variables,
@@ -66,7 +76,7 @@ def run(project: Project, receiver: Receiver, items: list[Any], variable: str = 
 
 
 @pytest.mark.parametrize("config", ["", "pool.yaml", "emulator.yaml"])
-@pytest.mark.parametrize("items", [[1, 1, 2, 1], ["1", 1]], ids=str)
+@pytest.mark.parametrize("items", [[1, 1, 3, 1], ["1", 1]], ids=str)
 def test_an_item_that_repeats_itself(project: Project, receiver: Receiver, config: str, items: list[Any]) -> None:
     """runnable runs the branch for each item, also where two have one name: each is a branch of its own."""
     run(project, receiver, items, CONFIG=config)
@@ -78,7 +88,7 @@ def test_an_item_that_repeats_itself(project: Project, receiver: Receiver, confi
     assert len(branches) == len(items)
     for branch in branches:
         inside = [span for span in spans if span.parent == branch.span and span.kind == "task"]
-        assert [span.name for span in inside] == ["task:script.work", "task:tasks.nothing"][: len(inside)]
+        assert [span.name for span in inside] == ["task:script.work", "task:script.more"][: len(inside)]
         assert {span.attributes["runnable.branch.name"] for span in inside} <= {
             branch.attributes["runnable.branch.name"]
         }
@@ -90,6 +100,34 @@ def test_an_item_that_repeats_itself(project: Project, receiver: Receiver, confi
         assert len(works) == len((project.folder / "executed").read_text()) == len(items)
         names = Counter(span.attributes["runnable.step.name"] for span in works)
         assert names == Counter(f"each.{item}.work" for item in items)
+
+
+def test_a_retry_over_repeated_items(project: Project, receiver: Receiver) -> None:
+    """What a retry passes over is linked to the attempt that ran it, of each item its own."""
+    (project.folder / "script.py").write_text(SCRIPT.format(items=[1, 1, 2], variable="item"))
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc, "RUN": "repeated"}
+    project.command(project.python, "script.py", check=False, **variables)
+    ran = {span.span: span for span in receiver.spans if span.kind == "task"}
+    receiver.clear()
+    (project.folder / "flag").touch()
+    project.command(project.python, "-m", "runnable.cli", "retry", "repeated", **variables)
+    linked = [ran[link].attributes["runnable.step.name"]
+              for span in receiver.spans if span.attributes.get("status") == "skipped" and span.kind == "task"
+              for _, link in span.links]  # fmt: skip
+    assert len({link for span in receiver.spans if span.kind == "task" for _, link in span.links}) == len(linked)
+    assert Counter(linked)["each.1.work"] == 2
+
+
+def test_hidden_items() -> None:
+    """Items may have dots, be parts of each other, and be many: none of them, and no part of one, shows."""
+    for order in (1, -1):
+        hidden = HiddenItems(["10.0", "10.0.0.1", "", "a", "a.b"][::order])
+        assert hidden.masked("each.10.0.0.1.work") == "each.[redacted].work"
+        assert hidden.masked("m.a.inner.a.b.work") == "m.[redacted].inner.[redacted].work"
+        assert hidden.masked("a.10.0") == "a.[redacted]"
+        assert hidden.masked("plain") == "plain"
+    many = HiddenItems([f"item-{number}" for number in range(10_000)])
+    assert {many.masked(f"each.item-{number}.work") for number in range(10_000)} == {"each.[redacted].work"}
 
 
 SECRET = ["plugh-9911", "xyzzy-2244", "each"]

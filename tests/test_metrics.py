@@ -52,6 +52,13 @@ def test_successful_run(project: Project) -> None:
     assert "runnable.task.errors" not in found
 
 
+def test_no_values_at_all(project: Project) -> None:
+    """`RUNNABLE_OTEL_CAPTURE=none`: runs and tasks are counted, what a task returns as metric(...) is not sent."""
+    found = collected(project, "objects", RUNNABLE_OTEL_CAPTURE="none")
+    assert found["runnable.task.duration"]
+    assert "runnable.user.metric" not in found
+
+
 def test_failed_run(project: Project) -> None:
     """A failed task and its run are errors by the type of the cause; a map's items count under one step."""
     found = collected(project, "map_fails")

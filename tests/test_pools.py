@@ -276,20 +276,42 @@ def wait_until(fact: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+ENDS = ("task_error", "pipeline_completed")
 WAITING = """
-import os, time
-from runnable import Map, Pipeline, PythonTask
+import asyncio, contextvars, os, time
+from runnable import AsyncPipeline, AsyncPythonTask, Map, Pipeline, PythonTask
+from runnable.context import set_run_context
 
 
 def items():
     return [1, 2]
 
 
-def waits(item):
-    open(f"here-{item}", "w").close()
-    parent = os.getppid()
-    while os.getppid() == parent:  # for ever, as long as there is somebody to work for
+PARENT = 0
+
+
+def for_ever():
+    while os.getppid() == PARENT:  # as long as there is somebody to work for
         time.sleep(0.01)
+
+
+async def deep():
+    for_ever()
+
+
+async def inside():
+    set_run_context(None)
+    pipeline = AsyncPipeline(name="inner", steps=[AsyncPythonTask(name="deep", function=deep)])
+    async for _ in pipeline.execute_streaming(run_id="inner"):
+        pass
+
+
+def waits(item):
+    global PARENT
+    PARENT = os.getppid()
+    if item == 1:
+        contextvars.copy_context().run(asyncio.run, inside())
+    for_ever()
 
 
 def main():
@@ -308,20 +330,24 @@ if __name__ == "__main__":
 
 
 def test_what_a_signal_cuts_off(project: Project, receiver: Receiver) -> None:
-    """SIGTERM ends what runs in the workers, too: each task that began has an end, on the trace and for the sinks."""
+    """SIGTERM ends what runs in the workers: each task and run that began has an end, on the trace and as an event."""
     (project.folder / "waiting.py").write_text(WAITING)
     variables = {"RUNNABLE_OTEL_SINKS": "file:events.jsonl", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc}
     with project.running(project.python, "waiting.py", **variables) as process:
-        began = {("items", "task_started"), ("items", "task_completed"), ("each.1.waits", "task_started")}
-        wait_until(lambda: seen(project.folder) == {*began, ("each.2.waits", "task_started")})
+        began = {("items", "task_completed"), *((f"each.{item}.waits", "task_started") for item in (1, 2))}
+        wait_until(lambda: {*began, ("deep", "task_started")} <= seen(project.folder))
         process.terminate()
         process.communicate(timeout=60)
     told = [json.loads(line) for line in (project.folder / "events.jsonl").read_text().splitlines()]
     assert len({event["uid"] for event in told}) == len(told)
     ended = {event["step"]: event for event in told if event["type"] == "task_error"}
     assert {step: event["error"] for step, event in ended.items()} == dict.fromkeys(
-        ("each.1.waits", "each.2.waits"), "cancelled"
+        ("each.1.waits", "each.2.waits", "deep"), "cancelled"
     )
+    order = [event.get("step") or event["name"] for event in told if event["type"] in ENDS]
+    assert order.index("deep") < order.index("inner") < order.index("each.1.waits") < order.index("waiting")
+    runs = {event["name"]: event["status"] for event in told if event["type"] == "pipeline_completed"}
+    assert runs == {"inner": "cancelled", "waiting": "cancelled"}
     spans = {span.attributes.get("runnable.step.name"): span for span in receiver.spans if span.kind == "task"}
     for step, event in ended.items():
         assert (event["span_id"], spans[step].attributes["status"]) == (spans[step].span, "cancelled")

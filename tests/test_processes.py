@@ -91,7 +91,7 @@ def test_emulated_job(project: Project, receiver: Receiver, name: str, success: 
 
 
 @pytest.mark.parametrize(
-    "told", ["", "nonsense", "[]", '["7", "9", {}]', '["a", "b", {}, ""]', '["0", "0", {}, ""]', '["7", "9", 3, ""]']
+    "told", ["", "nonsense", "[]", '["a", "b", {}, ""]', '["0", "0", {}, ""]', '["7", "9", 3, ""]']
 )
 def test_a_word_on_the_run_that_is_damaged(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a sound word on the run its parent span stands for the root, and nothing fails."""

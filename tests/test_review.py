@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 from collections import Counter
 
 import pytest
 
+from runnable_otel.wrappers.common import put_back
 from support.project import Project
 from support.receiver import Receiver
 
@@ -77,6 +79,57 @@ def test_a_secret_of_a_run_inside_a_task(project: Project, receiver: Receiver) -
     outer = next(span for span in receiver.spans if span.name == "task:tasks.hands_over")
     assert json.loads(outer.attributes["outputs"]) == {"hands_over_r": "it was [redacted]"}
     assert "hunter2-is-out" not in repr(receiver.spans) + (project.folder / "e.jsonl").read_text()
+
+
+JOB_INSIDE = """
+from pathlib import Path
+from runnable import Catalog, Pipeline, PythonJob, PythonTask
+from runnable.context import set_run_context
+
+
+def writes():
+    Path("made.txt").write_text("x")
+
+
+def outer():
+    import contextvars
+    context = contextvars.copy_context()
+    context.run(set_run_context, None)
+    context.run(job)
+
+
+def job():
+    made = PythonJob(function=writes, catalog=Catalog(put=["made.txt"]))
+    made.execute(job_id="inside")
+    return made
+
+
+def main():
+    pipeline = Pipeline(name="outer", steps=[PythonTask(name="outer step", function=outer)])
+    pipeline.execute()
+    return pipeline
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_the_catalog_of_a_job_inside_a_task(project: Project, receiver: Receiver) -> None:
+    """A job has no step, and what it puts into the catalog is not the doing of the step that executes it."""
+    project.script(JOB_INSIDE, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc)
+    (put,) = [span.attributes for span in receiver.spans if span.name == "catalog:put"]
+    assert put["run_id"] == "inside"
+    assert "runnable.step.name" not in put
+
+
+def test_a_context_that_has_gone() -> None:
+    """A coroutine that is closed where it did not run leaves its variables to that other context, without an error."""
+    variable = contextvars.ContextVar("variable", default=0)
+    token = contextvars.copy_context().run(variable.set, 1)
+    put_back(variable, token)
+    put_back(variable, None)
+    assert variable.get() == 0
 
 
 @pytest.mark.parametrize("hook", ["on_start", "on_end"])

@@ -24,14 +24,14 @@ HTTP_PACKAGE = "opentelemetry-exporter-otlp-proto-http: pip install 'runnable-ot
 
 
 _RETRYING: Final = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.exporter.otlp.common.http")
-_RANDOM: Final = random.Random()  # noqa: S311 - jitter
+_RANDOM: Final = random.SystemRandom()
 
 
 def draw_apart() -> None:
     """Have the OTLP exporters that are loaded draw the jitter of their retries from a generator of their own.
 
     They draw it from the module `random`, on a thread of theirs: what a task that has called `random.seed` draws next
-    would depend on whether an endpoint answers.
+    would depend on whether an endpoint answers. It stays so for good: an exporter that was made may try again for long.
     """
     for name in _RETRYING:
         module = sys.modules.get(name)

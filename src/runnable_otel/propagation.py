@@ -184,10 +184,10 @@ def inject_run(environ: MutableMapping[str, str], root: RunRoot, dimensions: Map
 def run_from_environment(trace_id: int, span_id: int) -> tuple[RunRoot, dict[str, str], str]:
     """The run's root, its metrics' dimensions, and the salt; without a word on them the parent span is the root."""
     try:
-        trace_name, span_name, dimensions, salt = json.loads(os.environ.get(_RUN, ""))
+        trace_name, span_name, dimensions, *more = json.loads(os.environ.get(_RUN, ""))
         root = RunRoot(int(trace_name, 16), int(span_name, 16))
         if root.trace_id == trace_id and root.span_id:
-            return root, {str(name): str(value) for name, value in dimensions.items()}, str(salt)
+            return root, {str(name): str(value) for name, value in dimensions.items()}, "".join(map(str, more[:1]))
     except (ValueError, TypeError, AttributeError):
         pass  # not set, or not by us
     return RunRoot(trace_id, span_id), {}, ""

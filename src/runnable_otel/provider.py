@@ -39,6 +39,9 @@ _SCHEDULE_DELAY: Final = 1000
 """Milliseconds that a span of a provider of ours waits, at most, unless OTEL_BSP_SCHEDULE_DELAY says otherwise."""
 
 
+_READ_BY_THE_SDK: Final = ("OTEL_ATTRIBUTE_", "OTEL_BSP_", "OTEL_EVENT_", "OTEL_EXPORTER_", "OTEL_LINK_", "OTEL_SPAN_")
+
+
 class Relay(SpanProcessor):
     """Hands the spans of logfire's provider to the processors of another one, which owns them."""
 
@@ -190,7 +193,7 @@ def build() -> SDKTracerProvider:
 
 def _misread(error: Exception) -> str:
     """What the SDK or an exporter says of a variable that it can't take, and the names of those that it may be."""
-    names = sorted(name for name in os.environ if name.startswith(("OTEL_BSP_", "OTEL_EXPORTER_", "OTEL_SPAN_")))
+    names = sorted(name for name in os.environ if name.startswith(_READ_BY_THE_SDK))
     said = fold(TELEMETRY.redactor.text(f"{type(error).__name__}: {error}"), 256)
     return f"{said} ({'see ' + ', '.join(names) if names else 'see the OTEL_* variables'})"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,6 +15,8 @@ from runnable_otel.errors import Failure
 from runnable_otel.events import (
     CUSTOM,
     OURS,
+    PIPELINE_COMPLETED,
+    PIPELINE_STARTED,
     SIGN_OF_LIFE,
     TASK_ERROR,
     TASK_LOG,
@@ -79,12 +80,26 @@ def text(value: object, limit: int = _TEXT_LIMIT) -> str:
     return fold(shown, limit)
 
 
-def without_items(name: str, items: Iterable[str]) -> str:
-    """A dotted name of runnable's, with these items of maps masked: they are parts of it."""
-    for item in items:
-        if item:
-            name = re.sub(rf"(?<=\.){re.escape(item)}(?=\.|\Z)", MASK, name)
-    return name
+class HiddenItems:
+    """Items of maps that must not show in runnable's dotted names, of which they are parts."""
+
+    def __init__(self, items: Iterable[str]) -> None:
+        self._items = frozenset(filter(None, items))
+        # An item may have dots of its own: the longest first, or the rest of one would show behind a shorter one.
+        self._sizes = sorted({item.count(".") + 1 for item in self._items}, reverse=True)
+
+    def masked(self, name: str) -> str:
+        """A name with these items masked; it never begins with one."""
+        if not self._items:
+            return name
+        parts = name.split(".")
+        shown, at = parts[:1], 1
+        while at < len(parts):
+            fits = (size for size in self._sizes if ".".join(parts[at : at + size]) in self._items)
+            size = next(fits, 0)
+            shown.append(MASK if size else parts[at])
+            at += size or 1
+        return ".".join(shown)
 
 
 def map_attributes(maps: Mapping[str, Any], redactor: Redactor, *, masked: Container[str] = ()) -> dict[str, Any]:
@@ -227,18 +242,20 @@ def end_event(kind: str, origin: Origin, started_ns: int, ended_ns: int, name: s
 
 
 def cancelled_event(start: Event, ended_ns: int) -> Event:
-    """The end of a task of which only the start is known: its process was cut off, and tells no more."""
-    own = {name: value for name, value in start.fields.items() if name != "time"}
+    """The end of a task or run of which only the start is known: its process was cut off, and tells no more."""
+    own = {name: value for name, value in start.fields.items() if name not in ("time", "graph")}
+    is_run = start.type == PIPELINE_STARTED
     started_ns = nanoseconds(start.fields["time"]) or ended_ns
     ended_ns = max(ended_ns, started_ns)
     fields = {
         **own,
-        "error": semconv.CANCELLED,
+        "status" if is_run else "error": semconv.CANCELLED,
         "time": rfc3339(ended_ns),
         "started": start.fields["time"],
         "duration_ms": round((ended_ns - started_ns) / 1e6, 3),
     }
-    return Event(TASK_ERROR, f"{start.uid.rpartition(':')[0]}:end", MappingProxyType(fields))
+    kind = PIPELINE_COMPLETED if is_run else TASK_ERROR
+    return Event(kind, f"{start.uid.rpartition(':')[0]}:end", MappingProxyType(fields))
 
 
 def log_event(origin: Origin, time_ns: int, name: str, stream: str, text: str) -> Event:

@@ -192,7 +192,8 @@ class TaskScope(Scope):
         result = semconv.RESULT.get(status, "failure")
         error = self.failure.qualified if failed and self.failure else ""
         self.telemetry.metrics.task_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
-        if self.user_metrics and not failed and status != semconv.CANCELLED:
+        shows_values = self.telemetry.settings.capture == "values"
+        if self.user_metrics and shows_values and not failed and status != semconv.CANCELLED:
             self.telemetry.metrics.user_metrics(self.dimensions, dict(self._measured()))
         if self.telemetry.hub.wanted(self.queue):
             kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR

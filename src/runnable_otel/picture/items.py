@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, Final, Literal
 
 from runnable_otel.events import (
@@ -29,7 +28,6 @@ ENDS: Final = {SPAN: 0, TASK_SKIPPED: 1, TASK_COMPLETED: 2, TASK_ERROR: 3, PIPEL
 RUNS: Final = frozenset({PIPELINE_STARTED, PIPELINE_COMPLETED})
 _TASKS: Final[Mapping[str, State]] = {TASK_COMPLETED: "success", TASK_ERROR: "failed"}
 _STATES: Final[Mapping[str, State]] = {"success": "success", "error": "failed", "cancelled": "cancelled"}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(eq=False, slots=True)

@@ -29,7 +29,14 @@ from opentelemetry.trace import (
 )
 
 from runnable_otel import semconv
-from runnable_otel.events import TASK_COMPLETED, TASK_ERROR, TASK_STARTED, Event
+from runnable_otel.events import (
+    PIPELINE_COMPLETED,
+    PIPELINE_STARTED,
+    TASK_COMPLETED,
+    TASK_ERROR,
+    TASK_STARTED,
+    Event,
+)
 from runnable_otel.pools.messages import Ended, Key, Place, Started, Where, context_of
 from runnable_otel.run_scope import RunScope
 from runnable_otel.scopes import Scope, harmless
@@ -55,41 +62,41 @@ class _TheirIds(IdGenerator):
         return bool(self.context.trace_flags & getattr(TraceFlags, "RANDOM_TRACE_ID", 2))
 
 
-class _Tasks:
-    """The tasks that run in the workers, as these have told it: one that is cut off can't tell its end."""
+class _Unended:
+    """The tasks and runs that go on in the workers, as these have told it: one that is cut off can't tell its end."""
 
     def __init__(self, telemetry: Telemetry, queue: Any) -> None:
         self._telemetry, self._queue = telemetry, queue
         self._events: dict[str, tuple[int, Event, bool]] = {}  # by the name of the span: sender, start, for the queue
-        self._metrics: list[tuple[int, Mapping[str, str], int]] = []  # sender, dimensions, when it began
+        self._metrics: list[tuple[int, str, Mapping[str, str], int]] = []  # sender, `task` or `run`, dimensions, since
 
     def event(self, sender: int, event: Event, *, for_queue: bool) -> None:
         span = event.uid.rpartition(":")[0]
-        if event.type == TASK_STARTED:
+        if event.type in (TASK_STARTED, PIPELINE_STARTED):
             self._events[span] = sender, event, for_queue
-        elif event.type in (TASK_COMPLETED, TASK_ERROR):
+        elif event.type in (TASK_COMPLETED, TASK_ERROR, PIPELINE_COMPLETED):
             self._events.pop(span, None)
 
     def metric(self, sender: int, name: str, arguments: tuple[Any, ...]) -> None:
-        if name == "task_started":
-            self._metrics.append((sender, arguments[0], time.time_ns()))
-        elif name == "task_ended":
-            found = (each for each in self._metrics if each[:2] == (sender, arguments[0]))
+        what, _, edge = name.partition("_")
+        if edge == "started":
+            self._metrics.append((sender, what, arguments[0], time.time_ns()))
+        elif edge == "ended":
+            found = (each for each in self._metrics if each[:3] == (sender, what, arguments[0]))
             if (known := next(found, None)) is not None:
                 self._metrics.remove(known)
 
     def cut_off(self, now: int, sender: int | None = None) -> None:
-        """Tell the end of what runs in a worker, or in all of them."""
-        for span, (owner, start, for_queue) in list(self._events.items()):
-            if sender in (None, owner):
-                del self._events[span]
+        """Tell the ends of what goes on in a worker, or in all of them, the innermost first."""
+        for span, (owner, start, for_queue) in reversed(list(self._events.items())):
+            if sender in (None, owner) and self._events.pop(span, None) is not None:
                 self._telemetry.hub.emit(cancelled_event(start, now), self._queue if for_queue else None)
-        for each in list(self._metrics):
-            owner, dimensions, began = each
+        for each in reversed(self._metrics):
+            owner, what, dimensions, began = each
             if sender in (None, owner):
-                self._metrics.remove(each)
-                result = semconv.RESULT[semconv.CANCELLED]
-                self._telemetry.metrics.task_ended(dimensions, result, max(0, now - began) / 1e9, "")
+                ended = self._telemetry.metrics.run_ended if what == "run" else self._telemetry.metrics.task_ended
+                ended(dimensions, semconv.RESULT[semconv.CANCELLED], max(0, now - began) / 1e9, "")
+        self._metrics = [each for each in self._metrics if sender not in (None, each[0])]
 
 
 class Replay:
@@ -107,12 +114,15 @@ class Replay:
         self._ids = _TheirIds()
         self._tracers: dict[tuple[int, str], tuple[TracerProvider, Tracer]] = {}
         self._open: dict[Key, tuple[int, Span, int]] = {}  # sender, span, links that it has
-        self._tasks = _Tasks(telemetry, queue)
+        self._unended = _Unended(telemetry, queue)
+        self._is_over = False
 
     @harmless
     def message(self, sender: int, data: bytes) -> None:
         """One message of a worker that showed its token."""
         kind, body = pickle.loads(data)  # noqa: S301 - a pool's results are no safer
+        if self._is_over and kind not in ("put", "secrets"):
+            return  # it has been told as cancelled
         if kind == "start":
             self._start(sender, Started(*body))
         elif kind == "end":
@@ -120,14 +130,14 @@ class Replay:
         elif kind == "event":
             (name, uid, fields), for_queue = body
             event = Event(name, uid, MappingProxyType(fields))
-            self._tasks.event(sender, event, for_queue=for_queue)
+            self._unended.event(sender, event, for_queue=for_queue)
             self._telemetry.hub.emit(event, self._queue if for_queue else None)
         elif kind == "put":
             if self._queue is not None:
                 self._telemetry.hub.put(body, self._queue)
         elif kind == "metric":
             name, arguments = body
-            self._tasks.metric(sender, name, arguments)
+            self._unended.metric(sender, name, arguments)
             getattr(self._telemetry.metrics, name)(*arguments)
         elif kind == "secrets":
             self._run.learn(body)
@@ -141,7 +151,7 @@ class Replay:
                 del self._open[key]
                 span.set_attribute(semconv.STATUS, semconv.CANCELLED)
                 span.end(now)
-        self._tasks.cut_off(now, sender)
+        self._unended.cut_off(now, sender)
 
     def cancel(self, now: int) -> bool:
         """This process ends: what is open in the workers does too. False where a span's lock is held."""
@@ -157,8 +167,9 @@ class Replay:
 
     @harmless
     def tell_cancelled(self, now: int) -> None:
-        """The same for the events of what was open in them."""
-        self._tasks.cut_off(now)
+        """The same for the events of what was open in them; from now on they tell nothing more."""
+        self._is_over = True
+        self._unended.cut_off(now)
 
     def _start(self, sender: int, told: Started) -> None:
         tracer = self._tracer(told)
@@ -174,7 +185,10 @@ class Replay:
         self._open[told.context[:2]] = sender, span, len(told.links)
 
     def _end(self, told: Ended) -> None:
-        _, span, links = self._open.pop(told.key)
+        known = self._open.pop(told.key, None)
+        if known is None:  # it was cancelled
+            return
+        _, span, links = known
         if span.is_recording():
             span.update_name(told.name)
             span.set_attributes(told.attributes)

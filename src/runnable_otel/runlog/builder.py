@@ -81,7 +81,7 @@ class Builder:
     marks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     redactor: Redactor = field(init=False)
     mode: CaptureMode = field(init=False)
-    _items: frozenset[str] = field(init=False)
+    _hidden: spans.HiddenItems = field(init=False)
 
     def __post_init__(self) -> None:
         names = set(secret_names(graph_of(self.log)))
@@ -90,9 +90,9 @@ class Builder:
         # A task may have returned a secret that nobody here can recognise, and a map may have gone over it.
         all_known = len(known) == len(names)
         self.mode = self.settings.capture if all_known or self.settings.capture == "none" else "keys"
-        self._items = frozenset(self._hidden(everything=not all_known or self.mode == "none"))
+        self._hidden = spans.HiddenItems(self._items(everything=not all_known or self.mode == "none"))
 
-    def _hidden(self, *, everything: bool) -> Iterator[str]:
+    def _items(self, *, everything: bool) -> Iterator[str]:
         """Items of maps that must not show in names: those that are called secret, or all of them."""
         for place in self.everywhere():
             if place.log["step_type"] == "map" and (everything or self.redactor.key(_iterates(place.node))):
@@ -101,7 +101,7 @@ class Builder:
 
     def named(self, name: str) -> str:
         """A dotted name as it may be shown."""
-        return self.redactor.text(spans.without_items(name, self._items))
+        return self.redactor.text(self._hidden.masked(name))
 
     def top(self) -> Iterator[Place]:
         """The steps of the pipeline's own graph."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -17,7 +16,6 @@ from runnable_otel.semconv import SCOPE
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _ATTRIBUTES: Final = ("run_id", "step")
 
 

@@ -112,4 +112,4 @@ class Cursor:
 
 def _number(parameters: bytes) -> int:
     """How far a sequence moves; no terminal has as many cells as six digits can say."""
-    return int(parameters[:6]) if parameters.isdigit() else 1
+    return int(parameters.lstrip(b"0")[:6] or b"0") if parameters.isdigit() else 1

@@ -89,7 +89,7 @@ class Passage:
             raise
         except Exception as error:  # noqa: BLE001 - a mistake of ours costs the drawing, and nothing of the command's
             self.plain()
-            _write_all(self._terminals[0], data)
+            _write_all(self._terminals[0], data)  # all of it: what had passed before the mistake comes twice
             self.on_failure(error)
 
     def plain(self) -> None:

@@ -7,10 +7,12 @@ function of ours has one through which an exception may pass that is not ours.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from typing import Any
 
 from runnable_otel.scopes import current
-from runnable_otel.spans import Step, map_attributes, without_items
+from runnable_otel.spans import HiddenItems, Step, map_attributes
 from runnable_otel.telemetry import TELEMETRY
 
 Wrapped = Callable[..., Any]
@@ -36,10 +38,11 @@ def make_step(name: str, short: str, branch: str, iter_variable: Any, attempt: i
     maps = maps_of(iter_variable)
     no_values = TELEMETRY.settings.capture == "none"
     masked = {variable: str(value) for variable, value in maps.items() if no_values or redactor.key(variable)}
+    hidden = HiddenItems(masked.values())
     return Step(
-        name=redactor.text(without_items(name, masked.values())),
+        name=redactor.text(hidden.masked(name)),
         short=redactor.text(short),
-        branch=redactor.text(without_items(branch, masked.values())),
+        branch=redactor.text(hidden.masked(branch)),
         attempt=attempt,
         maps=maps,
         map_attributes=map_attributes(maps, redactor, masked=masked),
@@ -51,6 +54,13 @@ def maps_of(iter_variable: Any) -> dict[str, Any]:
     """Variable and value of each enclosing map, outermost first."""
     variables: dict[str, Any] = getattr(iter_variable, "map_variable", None) or {}
     return {variable: each.value for variable, each in variables.items()}
+
+
+def put_back(variable: ContextVar[Any], token: Token[Any] | None) -> None:
+    """Reset a variable. A coroutine that is closed from elsewhere has another context, with nothing to reset in it."""
+    if token is not None:
+        with suppress(ValueError):
+            variable.reset(token)
 
 
 def argument(args: Args, kwargs: Kwargs, position: int, name: str, default: Any = None) -> Any:

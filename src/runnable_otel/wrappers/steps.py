@@ -16,7 +16,7 @@ from runnable_otel.skipped import Called, tell
 from runnable_otel.spans import Step
 from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.tracing import remote
-from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, step_of
+from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, put_back, step_of
 
 _executed: ContextVar[tuple[Any, Any] | None] = ContextVar("runnable_otel_executed", default=None)
 """The node that the executor executes, catalog and all, and the item that it does it for."""
@@ -29,7 +29,7 @@ def execute_node(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) ->
     try:
         return wrapped(*args, **kwargs)
     finally:
-        _executed.reset(token)
+        put_back(_executed, token)
 
 
 async def execute_node_async(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -39,7 +39,7 @@ async def execute_node_async(wrapped: Wrapped, instance: Any, args: Args, kwargs
     try:
         return await wrapped(*args, **kwargs)
     finally:
-        _executed.reset(token)
+        put_back(_executed, token)
 
 
 def sync_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -59,9 +59,13 @@ def sync_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) ->
 
 
 def sync_job_catalog(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    """A job only puts; its first argument is the settings, not the stage."""
+    """A job only puts, and has no step; its first argument is the settings, not the stage."""
     _rich_traceback_omit = True
-    return sync_catalog(lambda *_args, **_kwargs: wrapped(*args, **kwargs), instance, ("put",), {})
+    token = _executed.set(None)  # a task of a pipeline may execute it
+    try:
+        return sync_catalog(lambda *_args, **_kwargs: wrapped(*args, **kwargs), instance, ("put",), {})
+    finally:
+        put_back(_executed, token)
 
 
 @harmless
@@ -123,7 +127,7 @@ def _skipped(executor: Any, node: Any, iter_variable: Any) -> None:
     step_log = context.run_log_store.get_step_log(node._get_step_log_name(iter_variable), context.run_id)  # noqa: SLF001
     last = step_log.attempts[-1] if step_log.attempts else None
     where = step_of(node, iter_variable, last.attempt_number if last else 1)
-    links = _links(run.earlier, where, last if hasattr(node, "executable") else None)
+    links = _links(run.earlier, where, last if hasattr(node, "executable") else None, scope.salt)
     tell(TELEMETRY, where, _called(node), run_id=run.run_id, parent=scope.ids, links=links, queue=run.queue)
 
 
@@ -137,7 +141,7 @@ def _called(node: Any) -> Called:
     return Called("task", name, shown, executable.task_type)
 
 
-def _links(earlier: list[Remembered], where: Step, attempt: Any) -> list[Link]:
+def _links(earlier: list[Remembered], where: Step, attempt: Any, salt: str) -> list[Link]:
     """The attempt that did run the step: it lies in the last trace that began before it."""
     if not earlier:
         return []
@@ -145,4 +149,4 @@ def _links(earlier: list[Remembered], where: Step, attempt: Any) -> list[Link]:
         return [Link(remote(*earlier[-1].root))]
     started_ns = int(datetime.fromisoformat(attempt.start_time).timestamp() * 1e9)
     roots = [each.root for each in earlier if each.started_ns <= started_ns + 1_000_000] or [earlier[0].root]
-    return [Link(remote(roots[-1].trace_id, roots[-1].attempt_span_id(where.key, where.attempt)))]
+    return [Link(remote(roots[-1].trace_id, roots[-1].attempt_span_id(where.key + salt, where.attempt)))]

@@ -15,7 +15,7 @@ from runnable_otel.task_scope import TaskScope
 from runnable_otel.telemetry import TELEMETRY
 from runnable_otel.unused import UNUSED
 from runnable_otel.wrappers import managers
-from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, step_of
+from runnable_otel.wrappers.common import Args, Kwargs, Wrapped, argument, put_back, step_of
 
 
 @harmless
@@ -49,8 +49,7 @@ def task_execute(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) ->
     try:
         return wrapped(*args, **kwargs)
     finally:
-        if token is not None:
-            step.reset(token)
+        put_back(step, token)
 
 
 async def task_execute_async(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -62,8 +61,7 @@ async def task_execute_async(wrapped: Wrapped, instance: Any, args: Args, kwargs
     try:
         return await wrapped(*args, **kwargs)
     finally:
-        if token is not None:
-            step.reset(token)
+        put_back(step, token)
 
 
 def execute_job(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -73,8 +71,7 @@ def execute_job(wrapped: Wrapped, instance: Any, args: Args, kwargs: Kwargs) -> 
     try:
         return wrapped(*args, **kwargs)
     finally:
-        if token is not None:
-            step.reset(token)
+        put_back(step, token)
 
 
 @harmless
