@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import socket
@@ -116,11 +116,22 @@ def test_never_answers(tmp_path: Path) -> None:
     assert line.startswith(f"spans to {place}: no answer")
 
 
-def test_the_other_protocol(tmp_path: Path, receiver: Receiver) -> None:
-    """gRPC to a port that speaks HTTP: it names the variable that says which."""
-    done = doctor(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http)
+@pytest.mark.parametrize("digits", ["401", "403", "404"])
+def test_the_other_protocol(tmp_path: Path, digits: str) -> None:
+    """gRPC to a port that speaks HTTP: it names the variable that says which, whatever the port's number reminds of."""
+    with Receiver(http=port_with(digits)) as receiver:
+        done = doctor(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http)
     (line,) = lines(done, "wrong")
-    assert "OTEL_EXPORTER_OTLP_PROTOCOL" in line
+    assert "see OTEL_EXPORTER_OTLP_PROTOCOL" in line
+
+
+def port_with(digits: str) -> int:
+    """A free port with these digits in its number."""
+    for port in (int(f"{first}{digits}") for first in range(20, 60)):
+        with socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no port with {digits} is free")
 
 
 def test_wants_credentials(tmp_path: Path) -> None:

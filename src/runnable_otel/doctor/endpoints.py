@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -112,4 +113,9 @@ def _asked(what: str, ask: Callable[[], Any]) -> Finding:
 
 def _reason(said: str) -> str:
     """The exporter's words, with what they mean in front where that is known."""
-    return next((f"{meaning} ({said})" for mark, meaning in _MEANINGS.items() if mark in said), said)
+    return next((f"{meaning} ({said})" for mark, meaning in _MEANINGS.items() if _is_in(mark, said)), said)
+
+
+def _is_in(mark: str, said: str) -> bool:
+    # A status is a number of its own: those of ports and addresses may hold its digits.
+    return bool(re.search(rf"(?<![\d.:]){mark}(?![\d.:])", said)) if mark.isdigit() else mark in said
