@@ -15,7 +15,6 @@ from support.receiver import Receiver
 
 SCRIPT = """
 import os
-import tasks
 from runnable import Catalog, Map, Pipeline, PythonTask
 
 ITEMS = {items}
