@@ -33,7 +33,7 @@ JOBS: Final = int(os.environ.get("RUNNABLE_OTEL_FAULTS_JOBS", "0")) or 2 * (os.c
 
 _NO_GIT: Final = "fatal: not a git repository (or any of the parent directories): .git\n"
 _LOST: Final = re.compile(r"(\d+) of \d+ spans(?: to \S+)? lost")
-_CLOCK: Final = re.compile(r"(^|(?<='))\[\d\d:\d\d:\d\d\]|^ {10}(?= )", re.MULTILINE)
+_CLOCK: Final = re.compile(r"\[\d\d:\d\d:\d\d\]")  # rich shows it where a second has passed, and else as many spaces
 _MOVING: Final = re.compile(
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?"  # a moment
     r"|\d+:\d\d:\d\d\.\d+"  # a duration
@@ -125,7 +125,7 @@ class Ran:
 
 def still(text: str) -> str:
     """A text without what moves from run to run."""
-    return _MOVING.sub("…", _CLOCK.sub("          ", text))
+    return _MOVING.sub("…", _CLOCK.sub(" " * 10, text))
 
 
 def run(cell: Cell, *, absent: bool = False) -> Ran:
