@@ -115,18 +115,21 @@ class Endpoint:
             return ANSWERS[self.trouble]
         if self.trouble == "slow":
             self._over.wait(SLOW)
-        if is_there():
-            self._take(kind, body)
+        self._take(kind, body, is_there)
         return None
 
-    def _take(self, kind: str, body: bytes) -> None:
+    def _take(self, kind: str, body: bytes, is_there: Callable[[], bool]) -> None:
+        """Read it first: a busy machine takes its time for that, and a client may give up meanwhile."""
         request = _SERVICES[kind][0].FromString(body)
+        spans = spans_of(request) if kind == "traces" and self.keep else []
+        logs = logs_of(request, {}) if kind == "logs" and self.keep else []
         with self._lock:
+            if not is_there():
+                return
             if kind == "traces":
                 self.count += sum(len(scope.spans) for group in request.resource_spans for scope in group.scope_spans)
-                self.spans += spans_of(request) if self.keep else []
-            elif kind == "logs" and self.keep:
-                self.logs += logs_of(request, {})
+            self.spans += spans
+            self.logs += logs
 
     # gRPC.
 

@@ -36,7 +36,7 @@ _LOST: Final = re.compile(r"(\d+) of \d+ spans(?: to \S+)? lost")
 _CLOCK: Final = re.compile(r"\[\d\d:\d\d:\d\d\]")  # rich shows it where a second has passed, and else as many spaces
 _MOVING: Final = re.compile(
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?"  # a moment
-    r"|\d+:\d\d:\d\d\.\d+"  # a duration
+    r"|\d+:\d\d:\d\d(\.\d+)?"  # a duration; as a moment it may end with the second
     r"|0x[0-9a-f]+"  # an address
     r"|\b[a-z]+-[a-z]+-\d{4}\b"  # a run id that runnable made
     r"|(?<=\w)[A-Z0-9]{3}(?=\.execution\.log)"  # of the name of a task's log
