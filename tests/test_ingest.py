@@ -65,6 +65,20 @@ def test_event_name_as_attribute(encoding: str) -> None:
 
 
 @ENCODINGS
+@pytest.mark.parametrize("event", [otlp.custom(), Event("task_log", "nonce:1", {"time": rfc3339(TIME), "text": "x"})])
+def test_event_of_no_trace(encoding: str, event: Event) -> None:
+    """An event whose ids nobody says is rejected: one that is of no run, and one of ids that no list could show."""
+    fields = {name: value for name, value in event.fields.items() if name != "runnable"}
+    nameless = Event(event.type, event.uid, fields)
+    ids = ["", "0" * 32, TRACE[:6], f"{TRACE}ab", TRACE * 100]
+    bad = [otlp.event_log(nameless, trace_id=trace_id) for trace_id in ids]
+    good = otlp.event_log(nameless, trace_id=TRACE)
+    decoded = decode(otlp.logs(*bad, good), encoding)
+    assert [record.trace_id for record in decoded.records] == [TRACE]
+    assert decoded.rejected == len(bad)
+
+
+@ENCODINGS
 def test_structured_body(encoding: str) -> None:
     """A body may be the same object as a structured value."""
     event = otlp.event()

@@ -113,6 +113,15 @@ def test_port_in_use(tmp_path: Path) -> None:
             assert "RUNNABLE_OTEL_SERVE_" in said
 
 
+def test_a_name_that_is_none(tmp_path: Path) -> None:
+    """A host that no resolver is asked for: one line, and exit code 1."""
+    tokens = {"RUNNABLE_OTEL_SERVE_TOKEN": "0123456789abcdef", "RUNNABLE_OTEL_SERVE_INGEST_TOKEN": "fedcba9876543210"}
+    code, said = refused(tmp_path, "--host", "a..b", **tokens)
+    assert code == 1
+    assert "can't listen on a..b" in said
+    assert "--host" in said
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_other_machines_need_tokens(tmp_path: Path, host: str) -> None:
     """An address that other machines reach is refused without both tokens, or with short ones."""
@@ -145,11 +154,15 @@ def test_all_addresses(tmp_path: Path) -> None:
         ("--port", "x"),
         ("--port", "off"),
         ("--port", "65536"),
+        ("--port", "0000000999999"),
         ("--otlp-grpc-port", "-2"),
         ("--base-path", "live"),
         ("--base-path", "/a b"),
         ("--cors", "dash.example"),
         ("--cors", "https://user:secret@dash.example"),
+        ("--cors", "https://dash.example/"),
+        ("--cors", "https://dash.example:none"),
+        ("--cors", "http://["),
         ("--allowed-host", "live.example:80"),
         ("--allowed-host", "*"),
         ("--retain-runs", "0"),

@@ -299,7 +299,7 @@ def test_tokens_are_compared_whole() -> None:
 
 def test_forwarded_ingest(server: Serve, stored: None) -> None:
     """A proxy on this machine does not make its clients programs of this machine."""
-    for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Prefix", "Forwarded", "X-Real-IP", "Via"):
         for url in (server.url, server.otlp):
             assert server.send(started(5), url=url, **{name: "127.0.0.1"}).status_code == 401
 
@@ -344,6 +344,17 @@ def test_cors_only_if_asked(tmp_path: Path) -> None:
         assert ask(server, "/runs", headers=browser).status_code == 401
         other = {"Origin": "https://evil.example"}
         assert ask(server, "/runs", "OPTIONS", headers=other).status_code == 403
+
+
+def test_a_page_that_reads_does_not_write(tmp_path: Path) -> None:
+    """A page that `--cors` names is no program of this machine: it writes with the writers' token, or not at all."""
+    browser = {"Origin": "https://dash.example", "Sec-Fetch-Site": "cross-site"}
+    with Serve(tmp_path, "--cors", "https://Dash.example") as server:
+        for headers in (browser, {**browser, **BEARER}):
+            assert server.send(started(6), **headers).status_code == 401
+        assert ask(server, "/runs", headers={**browser, **BEARER}).json()["runs"] == []
+    with Serve(tmp_path, "--cors", "https://dash.example", RUNNABLE_OTEL_SERVE_INGEST_TOKEN="writer") as server:
+        assert server.send(started(6), **browser, Authorization="Bearer writer").status_code == 200
 
 
 # What is too much.

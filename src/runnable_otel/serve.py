@@ -187,6 +187,8 @@ def _listen(options: Options, name: str) -> socket.socket:
     port: int = getattr(options, name)
     try:
         return listen(options.host, port)
+    except UnicodeError:  # a name with a label that is empty or too long is none to the resolver
+        raise Stop(f"can't listen on {options.host}: choose another address with --host") from None
     except OSError as error:
         raise no_port(options.host, port, name, error) from None
 

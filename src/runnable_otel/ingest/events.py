@@ -170,8 +170,8 @@ def read(text: str, trace_id: str, parts: int | None = None) -> Record:
         if named and trace_id.strip("0"):
             raise BadRecord("The trace id of an event is not that of its record.")
         trace_id = named or trace_id
-        if not trace_id.strip("0"):
-            raise BadRecord("An event has no trace id.")
+    if not named and not _TRACE.fullmatch(trace_id):  # the record's own is as its sender has it
+        raise BadRecord("An event has no trace id, or one that is none.")
     if len(text) > EVENT_BYTES // 4 and size(text) > EVENT_BYTES:
         return make(trace_id, kind, uid, fields)
     if "\\" in text and ("\\ud" in text or "\\uD" in text):  # these may be halves of characters, escaped

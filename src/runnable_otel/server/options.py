@@ -29,7 +29,7 @@ def _host(name: str, value: object) -> str:
 
 def _port(name: str, value: object) -> int:
     text = str(value).strip().lower()
-    if text.isascii() and text.isdigit() and int(text[:6]) < 65536:
+    if text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536:
         return int(text)
     raise SettingError(name, value, "a port from 0 to 65535; 0 is any that is free")
 
@@ -69,10 +69,15 @@ def _hosts(name: str, value: object) -> tuple[str, ...]:
 
 
 def _origins(name: str, value: object) -> tuple[str, ...]:
-    origins = _words(value)
+    origins = tuple(origin.lower() for origin in _words(value))  # as browsers write them
     for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or "@" in origin:
+        try:
+            parts = urlsplit(origin)
+            fits = parts.scheme in ("http", "https") and f"{parts.scheme}://{parts.netloc}" == origin and parts.hostname
+            fits = fits and "@" not in origin and (parts.port or 1) > 0  # a port that is none raises
+        except ValueError:
+            fits = False
+        if not fits:
             raise SettingError(name, origin, "origins, comma-separated, such as https://dash.example.com")
     return origins
 

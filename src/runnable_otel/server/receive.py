@@ -31,7 +31,8 @@ _INLINE: Final = 32 * 1024  # what is shorter is decoded faster than a thread is
 _THREADS: Final = 2
 _PROTOBUF: Final = "application/x-protobuf"
 _TYPES: Final = (_PROTOBUF, "application/json")
-_FORWARDED: Final = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip")
+_FOR_ANOTHER: Final = (b"forwarded", b"via", b"x-real-ip", b"origin")
+"""Headers that say for whom a request is made: by a proxy, or by a browser for a page."""
 
 
 class Ingest:
@@ -101,10 +102,10 @@ class Ingest:
 
 
 def _is_local(scope: Any) -> bool:
-    """Whether both ends of the connection are this machine's own, and no proxy says that it speaks for another."""
+    """Whether both ends of the connection are this machine's own, and no proxy or page is behind the request."""
     ends = [end[0] for end in (scope.get("server"), scope.get("client")) if end]
-    forwarded = any(name in _FORWARDED for name, _ in scope["headers"])
-    return len(ends) == 2 and all(map(is_loopback, ends)) and not forwarded
+    behind = any(name in _FOR_ANOTHER or name.startswith(b"x-forwarded-") for name, _ in scope["headers"])
+    return len(ends) == 2 and all(map(is_loopback, ends)) and not behind
 
 
 def _refusal(status: int, reason: str, kind: str | None, more: Any = None) -> Response:
