@@ -108,6 +108,31 @@ def test_a_slow_endpoint_gets_everything_from_a_user(project: Project, way: str)
     assert done.returncode == {"": 0, "exit": 3, "raise": 1}[way]
 
 
+LATE = """
+import threading
+import tasks
+from runnable import Pipeline, PythonTask
+
+def main():
+    threading.main_thread().join()
+    pipeline = Pipeline(steps=[PythonTask(name="late", function=tasks.give, returns=["given"])])
+    pipeline.execute()
+    return pipeline
+
+if __name__ == "__main__":
+    threading.Thread(target=main).start()
+"""
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_run_that_begins_when_the_main_thread_is_over(project: Project, receiver: Receiver, protocol: str) -> None:
+    """No thread can begin any more, so neither does the SDK's; the spans are sent all the same, and nothing is said."""
+    endpoint = receiver.grpc if protocol == "grpc" else receiver.http
+    done = project.script(LATE, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=PROTOCOLS[protocol])
+    assert [span.kind for span in receiver.spans] == ["task", "pipeline"]
+    assert {line for line in done.stderr.splitlines() if not line.startswith("fatal: not a git")} == set()
+
+
 def test_healthy(project: Project, receiver: Receiver) -> None:
     """A healthy endpoint gets all, and nothing is said."""
     done = project.pipeline("python", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc, RUNNABLE_OTEL_SINKS="otlp:")

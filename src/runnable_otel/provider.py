@@ -27,6 +27,7 @@ from opentelemetry.trace import TracerProvider
 from runnable_otel.end import END
 from runnable_otel.exporters import exporters, logfire_exporter
 from runnable_otel.jsontext import fold
+from runnable_otel.late import despite_shutdown
 from runnable_otel.propagation import SystemIds
 from runnable_otel.scopes import harmless
 from runnable_otel.settings import SettingError, Settings, activated, sdk_disabled
@@ -76,7 +77,7 @@ class Owner:
         with self._lock:
             if self._own is None and not self.failed and (self.wanted or activated()) and not sdk_disabled():
                 try:
-                    self._own = build()
+                    self._own = despite_shutdown(build)
                 except Exception as error:  # noqa: BLE001 - the SDK's and its exporters' own, on variables of theirs
                     self.failed = str(error) if isinstance(error, SettingError) else _misread(error)
                     logger.error("no spans are exported: %s", self.failed)
