@@ -43,7 +43,7 @@ LAYERS = [
     {"_startup", "hooks"},
     {"signals", "end"},
     {"instrumentor", "processor", "queues", "provider", "_site"},
-    {"sse", "sse_reader", "fanout", "inapp", "ingest", "page"},
+    {"sse", "sse_reader", "server_end", "fanout", "inapp", "ingest", "page"},
     {"server"},
     {"cli", "run", "demo", "serve", "watch", "backfill", "replay", "doctor", "env", "testing", "__main__", "__init__"},
 ]

@@ -16,6 +16,7 @@ from runnable_otel.fanout.client import Client, Stalled
 from runnable_otel.fanout.outlet import Outlet
 from runnable_otel.fanout.room import Room
 from runnable_otel.log import EventStream
+from runnable_otel.server_end import EndsWithServer
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,9 @@ class Fanout:
             self._over(client, on_over)
             raise
         if outlet.needs_request:
-            await self._run(client, on_over)
+            # The server may be one that never calls `close`: only those that hand over connections are ours.
+            with EndsWithServer(client.close):
+                await self._run(client, on_over)
         else:
             task = loop.create_task(self._run(client, on_over))
             self._tasks.add(task)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from runnable_otel import sse
 from runnable_otel.inapp.runs import Run
 from runnable_otel.log import OLDEST, EventStream, wait_async
 from runnable_otel.log.memory import LOG
+from runnable_otel.server_end import EndsWithServer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
 HEARTBEAT_SECONDS: Final = 15.0
-_LOOK_SECONDS: Final = 0.25
 _CHUNK: Final = 64 * 1024
 
 _Message = MutableMapping[str, Any]
@@ -33,7 +32,9 @@ def sse_response(run: Run | str, *, request: Request | None = None) -> Response:
     """Stream a run's events to a client, from the first one on, until the run is over; then `event: end`.
 
     A client that leaves ends its own stream and nothing else; when the server stops, the streams end without
-    `event: end`, so that clients come again. Frames and positions follow the HTML standard, section 9.2.
+    `event: end`, so that clients come again. uvicorn waits then for a client that has stopped reading, and for ever,
+    unless it is told how long: `uvicorn --timeout-graceful-shutdown 3`. Frames and positions follow the HTML standard,
+    section 9.2.
 
     Args:
         run: what `run_pipeline` returned; or a run id or trace id that the log of this process has, which holds every
@@ -112,7 +113,8 @@ async def _send_until_gone(pieces: AsyncIterator[bytes], receive: _Receive, send
             pass  # the rest of the request's body
 
     own: list[asyncio.Task[None]] = [asyncio.create_task(everything()), asyncio.create_task(gone())]
-    with _Watched() as stopping:
+    stopping = asyncio.get_running_loop().create_future()
+    with EndsWithServer(partial(stopping.set_result, None)):
         try:
             await asyncio.wait([*own, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -124,37 +126,3 @@ async def _send_until_gone(pieces: AsyncIterator[bytes], receive: _Receive, send
     if not isinstance(outcomes[1], asyncio.CancelledError):
         return  # there is nobody to tell
     await send({"type": "http.response.body", "body": b""})
-
-
-class _Watched:
-    """While streams are open one task an event loop looks whether the server stops: uvicorn waits for open streams.
-
-    uvicorn tells nobody, but it is the owner of the signal handler, and knows.
-    """
-
-    _watchers: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[asyncio.Task[None], list[int]]]] = (
-        weakref.WeakKeyDictionary()
-    )
-
-    def __enter__(self) -> asyncio.Task[None]:
-        loop = asyncio.get_running_loop()
-        task, streams = self._watchers.get(loop, (None, [0]))
-        if task is None or task.done():
-            streams = [0]
-            task = loop.create_task(_server_stops(streams))
-            self._watchers[loop] = task, streams
-        streams[0] += 1
-        self._streams = streams
-        return task
-
-    def __exit__(self, *_: object) -> None:
-        self._streams[0] -= 1
-
-
-async def _server_stops(streams: list[int]) -> None:
-    """Return when the server stops, or no stream is open any more."""
-    while True:
-        await asyncio.sleep(_LOOK_SECONDS)
-        owners = [getattr(signal.getsignal(number), "__self__", None) for number in (signal.SIGTERM, signal.SIGINT)]
-        if not streams[0] or any(getattr(owner, "should_exit", False) is True for owner in owners):
-            return

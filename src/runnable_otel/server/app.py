@@ -38,10 +38,11 @@ def create_app(
 ) -> Starlette:
     """The live server as an app: the page, the JSON API, streams of events, and OTLP ingest.
 
-    Mount it in an app of yours, or give it to a server of yours; it needs no lifespan. An argument that is not given
-    comes from its `RUNNABLE_OTEL_SERVE_*`; where and how long runs are kept is the log's affair, so `…_DB` and
-    `…_RETAIN_RUNS` are for the command. `app.state.tokens` holds the readers' token (`.token`) and makes one-time codes
-    for the page (`.code()`): link to `…/#code={code}`.
+    Mount it in an app of yours, or give it to a server of yours; it needs no lifespan. When uvicorn stops, the streams
+    end, so that clients come again; what `sse_response` says of a client that has stopped reading is true here too. An
+    argument that is not given comes from its `RUNNABLE_OTEL_SERVE_*`; where and how long runs are kept is the log's
+    affair, so `…_DB` and `…_RETAIN_RUNS` are for the command. `app.state.tokens` holds the readers' token (`.token`)
+    and makes one-time codes for the page (`.code()`): link to `…/#code={code}`.
 
     Args:
         log: what is shown; unless told the log of this process, which the sink `memory:` writes.
