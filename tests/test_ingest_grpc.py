@@ -26,6 +26,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from runnable_otel import ingest
 from runnable_otel.events import Event, rfc3339
 from runnable_otel.ingest.rpc import GrpcServer
+from runnable_otel.ingest.waiting import WAITING
 from runnable_otel.log import EventLog, Record, StoreUnavailable
 from runnable_otel.sinks.otlp import OtlpSink
 from runnable_otel.sinks.otlp_record import record
@@ -305,3 +306,156 @@ def test_ipv6(log: Collecting) -> None:
         pytest.skip("needs IPv6")
     with serving(log, host="::1") as server, grpc.insecure_channel(f"[::1]:{server.port}") as channel:
         assert channel.unary_unary(LOGS)(b"", timeout=30) == b""
+
+
+@contextmanager
+def hanging(channel: grpc.Channel, number: int, **options: Any) -> Iterator[list[Any]]:
+    """Requests whose message never comes, on a channel that is open: they reach the server before what follows them."""
+    over = threading.Event()
+
+    def never() -> Iterator[bytes]:
+        over.wait()
+        yield from ()
+
+    call: Any = channel.stream_unary(TRACES)
+    futures = [call.future(never(), **options) for _ in range(number)]
+    try:
+        yield futures
+    finally:
+        over.set()
+        for future in futures:
+            future.cancel()
+
+
+MINUTES = 600.0
+ONE = otlp.logs(otlp.event_log(otlp.event())).SerializeToString()
+
+
+@pytest.mark.parametrize("metadata", [[], [("authorization", "Bearer wrong")]])
+def test_hung_without_token(log: Collecting, metadata: list[tuple[str, str]]) -> None:
+    """Who lacks the token is turned away without a wait for the message, and all others are served."""
+    named = [("authorization", f"Bearer {TOKEN}")]
+    with (
+        serving(log, token=TOKEN, patience=MINUTES) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        export = channel.unary_unary(LOGS)
+        export(b"", timeout=30, metadata=named)
+        with hanging(channel, 100, metadata=metadata) as hung:
+            # Those beyond what is taken at once get the library's answer: without a wait, too.
+            codes = {future.exception(timeout=30).code() for future in hung}
+            assert codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+            assert grpc.StatusCode.UNAUTHENTICATED in codes
+            export(ONE, timeout=30, metadata=named)
+    assert len(log.records) == 1
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_hung(log: Collecting, token: str | None) -> None:
+    """Requests without a message hold nobody up who has one to send, and the server's end does not wait for them."""
+    named = [("authorization", f"Bearer {token}")]
+    with (
+        serving(log, token=token, patience=MINUTES) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        export = channel.unary_unary(LOGS)
+        export(b"", timeout=30, metadata=named)
+        with hanging(channel, 8, metadata=named) as hung:
+            export(ONE, timeout=30, metadata=named)
+            assert not any(future.done() for future in hung)
+            server.stop()
+            codes = {future.exception(timeout=30).code() for future in hung}
+            assert codes <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+    assert len(log.records) == 1
+
+
+def test_hung_in_numbers(log: Collecting) -> None:
+    """However many hang, the oldest of them gives way to who comes after it."""
+    with (
+        serving(log, patience=MINUTES) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        export = channel.unary_unary(LOGS)
+        export(b"", timeout=30)
+        gone = threading.Semaphore(0)
+        with hanging(channel, 200) as hung:
+            for future in hung:
+                future.add_done_callback(lambda _: gone.release())
+            for _ in range(200 - WAITING):
+                assert gone.acquire(timeout=30)
+            for _ in range(WAITING):
+                export(ONE, timeout=30)
+            assert {future.done() for future in hung[: len(hung) // 4]} == {True}
+    assert len(log.records) == WAITING
+
+
+def test_deadline(log: Collecting) -> None:
+    """A message that does not come in time is waited for no more; its sender may come again."""
+    with (
+        serving(log, patience=0.1) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        hanging(channel, 4) as hung,
+    ):
+        assert {future.exception(timeout=30).code() for future in hung} == {grpc.StatusCode.CANCELLED}
+        channel.unary_unary(LOGS)(ONE, timeout=30)
+    assert len(log.records) == 1
+
+
+@pytest.mark.parametrize("method", [TRACES, LOGS, METRICS])
+def test_no_message(log: Collecting, method: str) -> None:
+    """A request that ends without a message is refused."""
+    with serving(log) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call: Any = channel.stream_unary(method)
+        with pytest.raises(grpc.RpcError) as caught:
+            call(iter([]), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert log.records == []
+
+
+def test_first_message(log: Collecting) -> None:
+    """A request is its first message: it is answered before the client ends it, and a second one is not read."""
+    over = threading.Event()
+
+    def two() -> Iterator[bytes]:
+        yield ONE
+        yield ONE
+        over.wait()
+
+    with serving(log, patience=MINUTES) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call: Any = channel.stream_unary(LOGS)
+        try:
+            call(two(), timeout=30)
+        finally:
+            over.set()
+    assert len(log.records) == 1
+
+
+def test_too_much_at_once(log: Collecting) -> None:
+    """Messages that wait to be stored are bounded together; who comes then is told when to come again."""
+    body = ONE + otlp.field(99, bytes(ingest.BODY_BYTES - 64 * 2**10 - len(ONE)))
+    full, number = threading.Event(), 16
+    stored = threading.Semaphore(0)
+    extend = log.extend
+
+    def slow(records: Sequence[Record]) -> int:
+        stored.release()
+        full.wait()
+        return extend(records)
+
+    log.extend = slow  # type: ignore[method-assign]
+    with (
+        serving(log) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        calling(server) as call,
+    ):
+        try:
+            futures: list[Any] = [channel.unary_unary(LOGS).future(body) for _ in range(number)]
+            for _ in range(number):
+                assert stored.acquire(timeout=30)
+            big = otlp.field(99, bytes(ingest.BODY_BYTES - 64))
+            assert refused(call, big) == (grpc.StatusCode.UNAVAILABLE, "Too many requests at once.")
+        finally:
+            full.set()
+        assert {future.exception(timeout=30) for future in futures} == {None}
+        call(big)
+    assert len(log.records) == number

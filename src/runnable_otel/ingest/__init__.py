@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from runnable_otel.ingest.inflate import Body, inflate
-from runnable_otel.ingest.limits import BODY_BYTES, Refused, too_large
+from runnable_otel.ingest.limits import BODY_BYTES, PATIENCE, Refused, too_large
 from runnable_otel.ingest.model import Decoded
 from runnable_otel.ingest.reply import JSON, PROTOBUF, media_type, reply
 
@@ -44,7 +44,9 @@ def decode(body: bytes, content_type: str, signal: Signal) -> Decoded:
     return protobuf.traces(body) if signal == "traces" else protobuf.logs(body)
 
 
-def grpc_server(log: EventLog, port: int = 4317, host: str = "127.0.0.1", *, token: str | None = None) -> GrpcServer:
+def grpc_server(
+    log: EventLog, port: int = 4317, host: str = "127.0.0.1", *, token: str | None = None, patience: float = PATIENCE
+) -> GrpcServer:
     """Serve OTLP/gRPC into a log, until `stop()`.
 
     Args:
@@ -52,10 +54,11 @@ def grpc_server(log: EventLog, port: int = 4317, host: str = "127.0.0.1", *, tok
         port: 0 for one that is free; `GrpcServer.port` says which.
         host: a name or an address of this machine.
         token: what a request must carry as `authorization: Bearer …`; None: nothing.
+        patience: seconds that a request's message may take to come.
 
     Raises:
         OSError: the port is in use, or is not this machine's.
     """
     from runnable_otel.ingest.rpc import GrpcServer
 
-    return GrpcServer(log, port, host, token=token)
+    return GrpcServer(log, port, host, token=token, patience=patience)

@@ -6,6 +6,8 @@ from typing import Final
 
 BODY_BYTES: Final = 4 * 2**20
 """Bytes of a request's body, before and after it is decompressed."""
+PATIENCE: Final = 30.0
+"""Seconds that a request's message may take to come over gRPC: as a body over HTTP."""
 RECORDS: Final = 10_000
 """Spans or log records of a request; its resources, and its scopes, are as many at most."""
 NESTING: Final = 32

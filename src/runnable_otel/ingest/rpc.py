@@ -6,8 +6,9 @@ import hmac
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from errno import EADDRINUSE
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -20,6 +21,7 @@ from runnable_otel.ingest import decode
 from runnable_otel.ingest.inflate import inflate
 from runnable_otel.ingest.limits import BODY_BYTES, Refused
 from runnable_otel.ingest.reply import PROTOBUF, reply
+from runnable_otel.ingest.waiting import WAITING, Waiting
 from runnable_otel.log import EventLog, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ _SERVICES: Final[dict[str, Signal]] = {
 }
 _METRICS: Final = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 """The SDK's launcher sends metrics to where the spans go: refused, each run would end with an error."""
-_THREADS: Final = 4
-_WAITING: Final = 64
+_REQUESTS: Final = WAITING + 16
+"""At once, each with a thread of its own: none stands behind one that waits. The 16 have come, or are leaving."""
+_HELD: Final = 64 * 2**20  # of all messages that have come, as over HTTP
 _METADATA_BYTES: Final = 16 * 1024
 _COMPRESSED: Final = (b"\x1f\x8b", b"\x78")  # gzip and zlib; no OTLP request begins so
 _OPTIONS: Final = (
@@ -51,17 +54,19 @@ class GrpcServer:
         port: where it listens.
     """
 
-    def __init__(self, log: EventLog, port: int, host: str, *, token: str | None) -> None:
+    def __init__(self, log: EventLog, port: int, host: str, *, token: str | None, patience: float) -> None:
         self._log = log
         self._token = None if token is None else token.encode()
         self._decoding = threading.Lock()  # one request at a time is objects: threads win nothing there
+        self._held, self._counting = 0, threading.Lock()
         _check_free(host, port)
         self._server = grpc.server(
-            ThreadPoolExecutor(_THREADS, "runnable-otel-grpc"), options=_OPTIONS, maximum_concurrent_rpcs=_WAITING
+            ThreadPoolExecutor(_REQUESTS, "runnable-otel-grpc"), options=_OPTIONS, maximum_concurrent_rpcs=_REQUESTS
         )
         methods = {service: self._method(signal) for service, signal in _SERVICES.items()}
         for service, export in {**methods, _METRICS: self._discard}.items():
-            method: Any = cast("Any", grpc).unary_unary_rpc_method_handler(export)
+            # To the client it is unary. A unary handler is called when the message is there, however long that takes.
+            method: Any = cast("Any", grpc).stream_unary_rpc_method_handler(export)
             self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"Export": method})])
         shown = f"[{host}]" if ":" in host else host
         try:
@@ -70,11 +75,13 @@ class GrpcServer:
             self.port = 0
         if not self.port:  # another process was faster
             raise OSError(EADDRINUSE, f"port {port} of {host} is in use")
+        self._waiting = Waiting(patience)
         self._server.start()
 
     def stop(self, grace: float = 0.5) -> None:
         """Take no more, and wait at most so many seconds for what is being taken."""
         self._server.stop(grace).wait()
+        self._waiting.close()
 
     def __enter__(self) -> GrpcServer:
         return self
@@ -82,17 +89,22 @@ class GrpcServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _method(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        def export(message: bytes, context: grpc.ServicerContext) -> bytes:
+    def _method(self, signal: Signal) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
+        def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             self._authorise(context)
+            message = self._waiting.first(messages, context)
             try:
-                with self._decoding:
-                    body = inflate(message) if message.startswith(_COMPRESSED) else message
-                    decoded = decode(body, PROTOBUF, signal)
-                if decoded.records:
-                    self._log.extend(decoded.records)
-                if decoded.alive:
-                    self._log.alive(decoded.alive)
+                with self._holding(len(message)):
+                    with self._decoding:
+                        # Its sender has gone, or the server stops, which does not wait for a line of large ones.
+                        if not context.is_active():
+                            context.abort(grpc.StatusCode.CANCELLED, "The request was given up.")
+                        body = inflate(message) if message.startswith(_COMPRESSED) else message
+                        decoded = decode(body, PROTOBUF, signal)
+                    if decoded.records:
+                        self._log.extend(decoded.records)
+                    if decoded.alive:
+                        self._log.alive(decoded.alive)
             except Refused as error:
                 code = grpc.StatusCode.RESOURCE_EXHAUSTED if error.status == 413 else grpc.StatusCode.INVALID_ARGUMENT
                 context.abort(code, error.reason)
@@ -102,13 +114,31 @@ class GrpcServer:
 
         return export
 
-    def _discard(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+    def _discard(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         """Take what is not kept; it is not even read."""
-        del message
         self._authorise(context)
+        self._waiting.first(messages, context)
         return b""
 
+    @contextmanager
+    def _holding(self, size: int) -> Generator[None, None, None]:
+        """Count what is held until it is stored.
+
+        Raises:
+            StoreUnavailable: it is too much.
+        """
+        with self._counting:
+            if self._held + size > _HELD:
+                raise StoreUnavailable("Too many requests at once.", 1)
+            self._held += size
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._held -= size
+
     def _authorise(self, context: grpc.ServicerContext) -> None:
+        """Turn away who may not write, before anything is waited for."""
         if self._token is None:
             return
         named = (value for name, value in context.invocation_metadata() if name == "authorization")
