@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -208,3 +209,152 @@ def test_uninstrument_leaves_the_users_exporters(project: Project, receiver: Rec
     assert said == ["guarded: (True, True) (False, False)"] * 2
     assert [span.kind for span in receiver.spans].count("pipeline") == 2
     assert "not delivered" not in done.stderr
+
+
+OFF_DURING_A_TASK = """
+import contextvars, json, os, queue, sys, threading
+from runnable_otel import RunnableInstrumentor, RunnableSpanProcessor, set_stream_queue
+RunnableInstrumentor().instrument()
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from runnable import Pipeline, PythonTask, ShellTask
+
+
+class Kept:
+    def __init__(self):
+        self.events = []
+
+    def emit(self, event):
+        self.events.append(event.to_dict())
+
+    def close(self):
+        pass
+
+
+def off():
+    RunnableInstrumentor().uninstrument()
+    return 1
+
+
+def off_elsewhere():
+    thread = threading.Thread(target=off)
+    thread.start()
+    thread.join()
+    return 1
+
+
+def off_and_fail():
+    off()
+    raise ValueError("not seen")
+
+
+def off_and_on():
+    off()
+    RunnableInstrumentor().instrument()
+    return 1
+
+
+def ends(events):
+    kinds = ("task_completed", "task_error")
+    shown = ("type", "status", "error", "outputs")
+    return [{name: each[name] for name in shown if name in each} for each in events if each["type"] in kinds]
+
+
+def main():
+    way = os.environ["WAY"]
+    if way == "off_below":  # a command has nothing of ours in it: another thread's call comes while it runs
+        command = "echo > fifo; cat fifo" + ("; exit 3" if os.environ.get("FAILS") else "")
+        task = ShellTask(name="task", command=command)
+    else:
+        task = PythonTask(name="task", function=globals()[way], returns=["a"])
+    pipeline = Pipeline(name="run", steps=[task])
+    pipeline.execute()
+    return pipeline
+
+
+if __name__ == "__main__":
+    if os.environ["WAY"] == "off_below":
+        os.mkfifo("fifo")
+        threading.Thread(target=lambda: (open("fifo").read(), off(), open("fifo", "w").close())).start()
+    spans, reader, kept, told = InMemorySpanExporter(), InMemoryMetricReader(), Kept(), queue.Queue()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    provider.add_span_processor(RunnableSpanProcessor(sinks=[kept]))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([reader]))
+    set_stream_queue(told)
+    raised = ""
+    try:
+        main()
+    except Exception as error:
+        raised = type(error).__name__
+    span = next(span for span in spans.get_finished_spans() if span.name.startswith("task:"))
+    measured = {}
+    for scope in reader.get_metrics_data().resource_metrics[0].scope_metrics:
+        for each in scope.metrics:
+            points = each.data.data_points
+            measured[each.name] = [point.attributes.get("cicd.pipeline.result") for point in points]
+    print(json.dumps({
+        "raised": raised,
+        "status": [span.status.status_code.name, span.attributes["status"], [each.name for each in span.events]],
+        "sink": ends(kept.events),
+        "queue": ends(told.queue),
+        "duration": measured["runnable.task.duration"],
+        "errors": measured.get("runnable.task.errors", []),
+    }))
+"""
+UNSEEN = {"type": "task_completed", "status": "unknown"}
+
+
+def off_during_a_task(project: Project, way: str, **variables: str) -> Any:
+    done = project.script(OFF_DURING_A_TASK, WAY=way, **variables)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("way", ["off", "off_elsewhere"])
+def test_uninstrument_during_a_task(project: Project, way: str) -> None:
+    """A task whose end is not seen any more is no failure: its one end at the sinks says so, and runnable's own tells
+    the queue."""
+    assert off_during_a_task(project, way) == {
+        "raised": "",
+        "status": ["UNSET", "unknown", ["Task started"]],
+        "sink": [UNSEEN],
+        "queue": [{"type": "task_completed", "outputs": {"a": "1"}}],
+        "duration": [None],
+        "errors": [],
+    }
+
+
+def test_uninstrument_during_a_task_that_fails(project: Project) -> None:
+    """Nor is a success made of a failure that is not seen."""
+    assert off_during_a_task(project, "off_and_fail") == {
+        "raised": "ExecutionFailedError",
+        "status": ["UNSET", "unknown", ["Task started"]],
+        "sink": [UNSEEN],
+        "queue": [{"type": "task_error", "error": "Function call: script.off_and_fail did not succeed.\n"}],
+        "duration": [None],
+        "errors": [],
+    }
+
+
+def test_uninstrument_while_a_command_fails(project: Project) -> None:
+    """A failure that passes through us all the same, and of which runnable tells nobody, is one with its cause."""
+    assert off_during_a_task(project, "off_below", FAILS="yes") == {
+        "raised": "ExecutionFailedError",
+        "status": ["ERROR", "CalledProcessError: exit status 3", ["Task started", "exception"]],
+        "sink": [{"type": "task_error", "error": "CalledProcessError: exit status 3"}],
+        "queue": [{"type": "task_error", "error": "CalledProcessError: exit status 3"}],
+        "duration": ["failure"],
+        "errors": [None],
+    }
+
+
+def test_instrument_again_during_a_task(project: Project) -> None:
+    """A task whose end is seen again is what it was."""
+    found = off_during_a_task(project, "off_and_on")
+    assert found["status"][:2] == ["UNSET", "success"]
+    assert found["sink"] == found["queue"] == [{"type": "task_completed", "outputs": {"a": 1}}]

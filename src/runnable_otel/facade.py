@@ -122,6 +122,7 @@ class Facade:
                 scope.swallowed(exc)
         else:
             return
+        scope.end_heard = template != "Task started"
         # runnable puts an event of its own next: ours, with the same facts, is the one that goes out.
         scope.own_event_follows = True
 

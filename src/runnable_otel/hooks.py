@@ -154,6 +154,7 @@ class _Hooks:
 
     def off(self) -> None:
         self._on = False
+        TELEMETRY.times_off += 1  # before the hooks go: a scope that hears nothing from then on can tell why
         _startup.unwatch()
         managers.unwatch()
         self._patches.undo()

@@ -60,7 +60,7 @@ class Metrics:
 
     def run_told(self, dimensions: Mapping[str, str], result: str, seconds: float, error: str) -> None:
         """A run is over of which this process has not seen the start."""
-        ended = {**dimensions, semconv.CICD_PIPELINE_RESULT: result}
+        ended = _ended(dimensions, result)
         self._run_duration.record(seconds, {**ended, semconv.CICD_PIPELINE_RUN_STATE: "executing"})
         if error:
             self._run_errors.add(1, {**dimensions, semconv.ERROR_TYPE: error})
@@ -70,7 +70,7 @@ class Metrics:
 
     def task_ended(self, dimensions: Mapping[str, str], result: str, seconds: float, error: str) -> None:
         self._task_active.add(-1, dimensions)
-        self._task_duration.record(seconds, {**dimensions, semconv.CICD_PIPELINE_RESULT: result})
+        self._task_duration.record(seconds, _ended(dimensions, result))
         if error:
             self._task_errors.add(1, {**dimensions, semconv.ERROR_TYPE: error})
 
@@ -82,3 +82,8 @@ class Metrics:
 
     def dropped(self, reason: str, number: int = 1) -> None:
         self._dropped.add(number, {"reason": reason})
+
+
+def _ended(dimensions: Mapping[str, str], result: str) -> dict[str, str]:
+    """The dimensions of what is over, with its result where that is known."""
+    return {**dimensions, semconv.CICD_PIPELINE_RESULT: result} if result else dict(dimensions)

@@ -178,7 +178,7 @@ class Scope:
         """End the span, in stages: what goes wrong in one of them takes nothing from the others."""
         if self.ids is None or self not in OPEN:  # it was ended from outside, or this is a fork in the middle of it
             return
-        status, failed = self._judge(exc) or ("unknown", exc is not None)
+        status, failed = self._judge(exc) or (semconv.UNKNOWN, exc is not None)
         # What a run inside a task failed of is the task's own only if the task lets it through.
         if failed and self.parent is not None and self.run is not self:
             self.parent.failure = self.failure

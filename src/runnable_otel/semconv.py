@@ -68,9 +68,11 @@ SUCCESS: Final = "success"
 SKIPPED: Final = "skipped"
 CANCELLED: Final = "cancelled"
 SUBMITTED: Final = "submitted"
+UNKNOWN: Final = "unknown"
+"""It is over, and nobody saw how it ended: neither a success nor a failure."""
 
-RESULT: Final = {SUCCESS: "success", CANCELLED: "cancellation"}
-"""`status` to `cicd.pipeline.result`; whatever is not here is a `failure`."""
+RESULT: Final = {SUCCESS: "success", CANCELLED: "cancellation", UNKNOWN: ""}
+"""`status` to `cicd.pipeline.result`; the empty one is left out, and whatever is not here is a `failure`."""
 
 PIPELINE_RUN_DURATION: Final = "cicd.pipeline.run.duration"
 PIPELINE_RUN_ACTIVE: Final = "cicd.pipeline.run.active"

@@ -39,6 +39,8 @@ class TaskScope(Scope):
         self.completed = False
         self.announced = False
         self.own_event_follows = False
+        self.end_heard = False
+        self._times_off = telemetry.times_off
         self.user_metrics: Mapping[str, object] = {}
         self.output: Output | None = None
         queue = telemetry.queue()
@@ -157,6 +159,8 @@ class TaskScope(Scope):
             self.failure = self.see(exc)
         elif self.failure is not None:
             self.record_exception(self.failure)
+        elif self._is_unheard:
+            return semconv.UNKNOWN, False
         elif not self.completed:
             self.failure = Failure("TaskFailed", "TaskFailed", "runnable reports no cause", "")
             self.record_exception(self.failure)
@@ -166,6 +170,11 @@ class TaskScope(Scope):
         if self.outputs is not None:
             self.attributes[semconv.OUTPUTS] = self.outputs.text
         return semconv.SUCCESS, False
+
+    @property
+    def _is_unheard(self) -> bool:
+        """Whether runnable may have said how the task ended when nobody heard it: the hooks went off meanwhile."""
+        return not self.end_heard and self.telemetry.times_off != self._times_off
 
     def _measured(self) -> Iterator[tuple[str, object]]:
         """What the task measured, but for numbers that look secret or are called so."""
@@ -195,15 +204,20 @@ class TaskScope(Scope):
         shows_values = self.telemetry.settings.capture == "values"
         if self.user_metrics and shows_values and not failed and status != semconv.CANCELLED:
             self.telemetry.metrics.user_metrics(self.dimensions, dict(self._measured()))
-        if self.telemetry.hub.wanted(self.queue):
-            kind = TASK_COMPLETED if status == semconv.SUCCESS else TASK_ERROR
+        queue = self.queue
+        if status == semconv.UNKNOWN and self._is_unheard and queue is self.telemetry.queue():
+            queue = None  # without our hooks runnable has put an event of its own there, which knows the end
+        if self.telemetry.hub.wanted(queue):
+            kind = TASK_ERROR if failed or status == semconv.CANCELLED else TASK_COMPLETED
             own = {**self._ended_as(status, failed), "inputs": self.inputs_object}
             event = spans.end_event(kind, self.origin, self.started_ns, ended_ns, self.name, own)
-            self.telemetry.hub.emit(event, self.queue)
+            self.telemetry.hub.emit(event, queue)
 
     def _ended_as(self, status: str, failed: bool) -> dict[str, Any]:
         if failed and self.failure:
             return {"error": status, "stack_trace": self.failure.stacktrace or None}
-        if status == semconv.CANCELLED:
+        if failed or status == semconv.CANCELLED:
             return {"error": status}
+        if status == semconv.UNKNOWN:
+            return {"status": status}
         return {"outputs": spans.json_object(self.outputs)}

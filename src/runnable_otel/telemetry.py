@@ -30,6 +30,8 @@ class Telemetry:
         self.tracing = Tracing(_hooks)
         self.hub = Hub()
         self.pulse = Pulse()
+        self.times_off = 0
+        """How often the hooks were taken off runnable: what it says meanwhile, nobody of ours hears."""
         self.hub.on_drop = lambda reason: self.metrics.dropped(reason)
         self.use(Settings())
 

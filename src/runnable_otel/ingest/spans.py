@@ -77,11 +77,13 @@ def _task(span: Span) -> list[Record]:
     if status == semconv.SKIPPED:
         return [_start(span, TASK_SKIPPED, name)]
     inputs = _object(attributes.get(semconv.INPUTS))
-    failed = span.code == ERROR or status not in (semconv.SUCCESS, "")
+    failed = span.code == ERROR or status not in (semconv.SUCCESS, semconv.UNKNOWN, "")
     own: dict[str, Any]
     if failed:
         trace = _stack_trace(span) if span.code == ERROR else None
         own = {"error": status or _error(span), "stack_trace": trace}
+    elif status == semconv.UNKNOWN:
+        own = {"status": status}
     else:
         own = {"outputs": _object(attributes.get(semconv.OUTPUTS))}
     own["inputs"] = inputs
