@@ -21,6 +21,7 @@ LAYERS = [
         "handover",
         "resource",
         "late",
+        "calm",
         "exporters",
         "tracing",
         "metrics",

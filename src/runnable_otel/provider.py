@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import TracerProvider as SDKTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import TracerProvider
 
+from runnable_otel.calm import CalmProvider
 from runnable_otel.end import END
 from runnable_otel.exporters import exporters, logfire_exporter
 from runnable_otel.jsontext import fold
@@ -186,7 +187,7 @@ def build() -> SDKTracerProvider:
         SettingError: an exporter can't be made.
     """
     made = exporters()
-    provider = SDKTracerProvider(resource=resource(), id_generator=SystemIds(), shutdown_on_exit=False)
+    provider = CalmProvider(resource=resource(), id_generator=SystemIds(), shutdown_on_exit=False)
     for exporter in made:
         provider.add_span_processor(_batched(exporter))
     return provider

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider as SDKTracerProvider
 from opentelemetry.sdk.trace import sampling
 from opentelemetry.trace import TracerProvider
 
+from runnable_otel.calm import CalmProvider
 from runnable_otel.elsewhere import OpenElsewhere
 from runnable_otel.pools.carrier import Carrier
 from runnable_otel.pools.channel import Sender
@@ -139,7 +140,7 @@ class Worker:
         """One of our own, where the user's main module set none up here and spans are recorded there."""
         if self._local is None and self._carrier.records:
             # The parent samples; what it dropped comes with a context that says so.
-            self._local = SDKTracerProvider(
+            self._local = CalmProvider(
                 sampler=sampling.DEFAULT_ON, resource=Resource.get_empty(), shutdown_on_exit=False
             )
             self._take(self._local)
