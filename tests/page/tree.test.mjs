@@ -202,6 +202,11 @@ test("a run that is over: what never started was not run, what never ended is sa
   assert.equal(root.status, "success", "the run says itself how it ended");
 });
 
+test("a task whose end nobody saw is lost, not a success", () => {
+  const { root } = picture([...run("root", 0, 9), started("a", 1), ended("a", 1, 2, { status: "unknown" })]);
+  assert.deepEqual({ ...root.counts }, { total: 1, lost: 1 });
+});
+
 test("without a graph, composites come from dotted names, and nothing else does", () => {
   const { root } = picture(task("a", 1, 2, { step: "both.l.one", branch: "both.l" }));
   assert.deepEqual(sketch(root), ["run:run:success", "  both:composite:success", "    l:branch:success", "      one:task:success"]);

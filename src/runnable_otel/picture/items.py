@@ -17,9 +17,10 @@ from runnable_otel.events import (
     TASK_STARTED,
     nanoseconds,
 )
+from runnable_otel.semconv import UNKNOWN
 
 State = Literal["", "waiting", "running", "success", "failed", "skipped", "cancelled"]
-"""The empty one is that of a composite or branch of which only its tasks are known, or of a run that does not say."""
+"""The empty one is that of a composite or branch of which only its tasks are known, or of an end that says nothing."""
 
 Fields = Mapping[str, Any]
 
@@ -102,6 +103,8 @@ def _state(end: Fields) -> State:
         return "failed" if status == "error" else "success"
     if kind == PIPELINE_COMPLETED:
         return _STATES.get(status, "") if isinstance(status, str) else ""
+    if status == UNKNOWN:  # nobody saw how it ended
+        return ""
     cancelled = "cancelled" in (status, end.get("error"))
     return "skipped" if kind == TASK_SKIPPED else "cancelled" if cancelled else _TASKS[kind]
 

@@ -146,6 +146,7 @@ function outcome(end, attributes) {
   if (OUTCOMES.has(attributes?.status)) return attributes.status;
   if (end.type === "task_skipped") return "skipped";
   if (OUTCOMES.has(end.status)) return end.status;
+  if (end.status === "unknown") return "lost"; // nobody saw how it ended
   if (end.type === "task_error") return end.error === "cancelled" ? "cancelled" : "error";
   return "success";
 }
