@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from runnable_otel.log import NOW, EventLog, Record, StoreUnavailable, open_log, wait, wait_async
+from runnable_otel.log.run_ids import MAX_RUN_IDS
 from support.logs import all_after, at, event, extend, kinds, records, stream, trace, uids, whole_run
 from support.redis import RedisServer
 from support.stores import NAMES, Store, store
@@ -461,6 +462,75 @@ def test_a_run_id_means_its_newest_trace(log: EventLog) -> None:
     assert row is not None
     assert row["trace_id"] == B
     assert kinds(stream(log, "nightly").read()) == kinds(stream(log, B).read())
+
+
+def test_each_run_of_a_trace_by_its_run_id(log: EventLog) -> None:
+    """Of several runs in one trace each run id means that trace, with all of them in it, and no other run id does."""
+    extend(log, *whole_run(A, run_id="first"))
+    later = {"run_id": "second", "parent_span_id": "1" * 16}
+    extend(log, *(event(kind, A, 9, name="next", **later) for kind in ("pipeline_started", "pipeline_completed")))
+    extend(log, event("task_started", A, 11, run_id="third"))  # its start is still on its way
+    for run_id in ("first", "second", "third"):
+        assert log.run(run_id) == log.run(A)
+        assert kinds(stream(log, run_id).read()) == kinds(stream(log, A).read())
+    assert log.run("fourth") is None
+
+
+def test_a_run_id_whose_newest_trace_is_dropped(kept: Store) -> None:
+    """It means the newest of those that are kept, whichever of its traces goes first."""
+    for goes, stays in ((A, B), (B, A)):
+        log = kept.open(max_runs=2)
+        for run in (A, B):
+            extend(log, event("pipeline_started", run, run_id="nightly"))
+        extend(log, event("pipeline_completed", goes, run_id="nightly"))
+        extend(log, event("pipeline_started", C))
+        assert log.run(goes) is None
+        row = log.run("nightly")
+        assert row is not None
+        assert row["trace_id"] == stays
+        extend(log, *(event("pipeline_completed", run) for run in (stays, C)))
+        extend(log, *whole_run(trace(1)), *whole_run(trace(2)))
+        assert log.run("nightly") is None
+
+
+def test_run_ids_of_an_older_version(kept: Store) -> None:
+    """What was written when a trace had one run id is found by it, until a newer trace has it; so is what comes."""
+    if not kept.keeps:
+        pytest.skip("keeps nothing")
+    log = kept.open(max_runs=3)
+    for run in (A, B):
+        extend(log, *whole_run(run, run_id="nightly"))
+    log = kept.age()
+
+    def found(run_id: str) -> str:
+        row = log.run(run_id)
+        return row["trace_id"] if row else ""
+
+    assert found("nightly") == B
+    extend(log, event("mine", A, run_id="nightly"))
+    assert found("nightly") == B
+    extend(log, event("pipeline_started", A, 9, run_id="second"), event("pipeline_completed", A, 9))
+    assert (found("second"), found("nightly")) == (A, B)
+    extend(log, *whole_run(C, run_id="nightly"))
+    assert found("nightly") == C
+    extend(log, *whole_run(trace(1)), *whole_run(trace(2)), *whole_run(trace(3)))
+    assert (found("second"), found("nightly")) == ("", "")
+    assert kept.run_ids() == 3
+
+
+def test_a_trace_of_many_runs(kept: Store) -> None:
+    """A trace is found by so many run ids and no more; when it is dropped, nothing of them is left."""
+    log = kept.open(max_runs=1)
+    for number in range(3):
+        run = trace(number)
+        starts = [event("pipeline_started", run, span, run_id=f"{number}-{span}") for span in range(1, MAX_RUN_IDS + 9)]
+        ends = [event("pipeline_completed", run, span, run_id=f"{number}-{span}") for span in range(1, MAX_RUN_IDS + 9)]
+        extend(log, *starts)
+        extend(log, *ends)
+        found = [span for span in range(1, MAX_RUN_IDS + 9) if log.run(f"{number}-{span}")]
+        assert found == list(range(1, MAX_RUN_IDS + 1))
+        assert log.run(f"{number - 1}-1") is None
+        assert kept.run_ids() == MAX_RUN_IDS
 
 
 # The list of runs.

@@ -1,5 +1,7 @@
 """For every client of a run, no uid twice and none missing without a gap: each store, in any order of what may happen.
 
+And at any time a run id means the newest trace with a run of that id.
+
 `RUNNABLE_OTEL_EXAMPLES` is how many orders of events are tried for each store.
 """
 
@@ -13,7 +15,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from runnable_otel.events import Event
 from runnable_otel.log import NOW, OLDEST, Batch, EventLog, Gap, positions
@@ -25,6 +34,7 @@ from support.stores import NAMES, Store
 EXAMPLES = int(os.environ.get("RUNNABLE_OTEL_EXAMPLES", "40"))
 RUNS = 3
 WHICH = st.integers(0, RUNS + 1)
+IDS = ("first", "second")
 EXPENDABLE = ("mine", "task_log")
 KINDS = st.sampled_from(["task_started", "task_completed", *EXPENDABLE, *EXPENDABLE])
 
@@ -78,6 +88,14 @@ class Machine(RuleBasedStateMachine):
         """A run ends; with that it may be dropped."""
         history = self.runs[run]
         self._extend(history, [event(kind, history.trace) for kind in ("pipeline_started", "pipeline_completed")], log)
+
+    @rule(run=WHICH, run_id=st.sampled_from(IDS), begins=st.booleans(), log=st.integers(0, 2))
+    def one_more(self, run: int, run_id: str, begins: bool, log: int) -> None:
+        """One more run in a trace, whole or without its ends; its id may be that of a run in another trace."""
+        history = self.runs[run]
+        kinds = ("pipeline_started", "pipeline_completed") if begins else ("task_completed",)
+        span = len(self.sent[history.trace]) + 2
+        self._extend(history, [event(kind, history.trace, span, run_id=run_id) for kind in kinds], log)
 
     def _new(self, history: History, kind: str, number: int) -> Event:
         spare = kind in EXPENDABLE
@@ -165,6 +183,19 @@ class Machine(RuleBasedStateMachine):
             return
         order, dropped = reader.history.now.order, reader.history.now.dropped
         assert gap.lost == len(dropped.intersection(order[max(reader.index, reader.known) + 1 :]))
+
+    @invariant()
+    def run_ids(self) -> None:
+        """Each run id means the newest trace that has it, on each process."""
+        if not hasattr(self, "logs"):
+            return
+        for run_id in (*IDS, *(f"run-{run.trace[-4:]}" for run in self.runs)):
+            having = [run for run in self.runs if run_id in run.now.ids]
+            newest = max(having, key=lambda run: run.now.ids[run_id]).trace if having else None
+            for log in self.logs:
+                found = log.run(run_id)
+                assert (found and found["trace_id"]) == newest, run_id
+                assert (log.stream(run_id) is None) == (newest is None)
 
     # What happens to logs.
 

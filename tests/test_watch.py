@@ -66,6 +66,23 @@ def test_how_a_run_is_named(server: Serve, tmp_path: Path) -> None:
     assert "run-31" in piped(tmp_path, server.url).stdout
 
 
+def test_each_run_of_a_trace(server: Serve, tmp_path: Path) -> None:
+    """Two runs one after the other below one TRACEPARENT are found by the run id of each: the trace, with both."""
+    second = {"run_id": "second", "span_id": f"{99:016x}"}
+    edges = [
+        {**each, **second, "uid": f"{each['trace_id']}:{second['span_id']}:{edge}"}
+        for each, edge in ((started(35), "start"), (completed(35), "end"))
+    ]
+    for each in (*whole_run(1, trace=35), *edges):
+        server.send(each)
+    with server.client() as client:
+        assert client.get("/runs/second").json() == client.get("/runs/run-35").json()
+    first, later = (piped(tmp_path, server.url, run_id) for run_id in ("run-35", "second"))
+    assert (later.returncode, later.stdout) == (0, first.stdout)
+    starts = {f"{CLOCK} pipeline:n ({run_id}) started" for run_id in ("run-35", "second")}
+    assert starts < set(later.stdout.splitlines())
+
+
 def test_ways_to_prove_oneself(server: Serve, tmp_path: Path) -> None:
     """The code of the printed address works once, a token in a file or a variable always; none of them is shown."""
     server.send(*whole_run(1, trace=40))

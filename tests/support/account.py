@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from runnable_otel.events import OURS, PIPELINE_COMPLETED, TASK_LOG, Event
+from runnable_otel.events import OURS, PIPELINE_COMPLETED, PIPELINE_STARTED, TASK_LOG, Event
 from runnable_otel.log import NOW, OLDEST
+from runnable_otel.log.records import common
 
 SPARE = 4
 """Expendable events that are kept of a run: so few that the log drops some all the time, one at a time."""
 _lives = count(1)
+_named = count(1)
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Life:
         at: the index in `order` of each position.
         over: the run's end was taken, and `end` is its uid.
         hurt: it may have lost its end once, and who reads past that place is told so.
+        ids: what this trace is called: each run id that its events say, and how new that is; a start is newer than all
+            else, which is the newer the earlier it came.
     """
 
     number: int = 0
@@ -37,10 +41,11 @@ class Life:
     over: bool = False
     end: str = ""
     hurt: bool = False
+    ids: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Life:
-        parts = {"order": [*self.order], "dropped": {*self.dropped}, "spare": [*self.spare], "at": {**self.at}}
-        return replace(self, **parts)
+        parts = {"order": [*self.order], "dropped": {*self.dropped}, "spare": [*self.spare]}
+        return replace(self, **parts, at={**self.at}, ids={**self.ids})
 
 
 class History:
@@ -75,6 +80,9 @@ class History:
             return False
         now.number = now.number or next(_lives)
         now.order.append(uid)
+        said, begins = common(each).get("run_id"), each.type == PIPELINE_STARTED
+        if said and (begins or said not in now.ids):
+            now.ids[said] = next(_named) * (1 if begins else -1)
         if each.type not in OURS or each.type == TASK_LOG:
             now.spare.append(uid)
         while len(now.spare) > SPARE:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runnable_otel.log import EventLog, open_log, sqlite_file
+from runnable_otel.log.memory import MemoryLog
 from runnable_otel.log.redis import RedisLog
 from runnable_otel.log.sqlite import SqliteLog
 from support.redis import RedisServer
@@ -69,6 +70,35 @@ class Store:
             self.log.file._lock._close()  # what the kernel does
             self.log = open_log()
         return self.restart()
+
+    def run_ids(self) -> int:
+        """How many run ids it has by heart."""
+        if isinstance(self.log, MemoryLog):
+            return len(self.log._traces)
+        if isinstance(self.log, SqliteLog):
+            with self.log.reading() as db:
+                return db.execute("SELECT count(*) FROM run_ids").fetchone()[0]
+        assert isinstance(self.log, RedisLog)
+        with self.log.link.talking() as client:
+            return len(client.keys(self._prefix + "id:*"))
+
+    def age(self) -> EventLog:
+        """Make it what a version wrote that knew one run id for each trace."""
+        self.log.close()
+        if self.name == "sqlite":
+            with closing(sqlite3.connect(self.path)) as db:
+                db.execute("DROP TABLE run_ids")
+        log = self.restart()
+        if isinstance(log, RedisLog):
+            with log.link.talking() as client:
+                for key in client.keys(self._prefix + "id:*"):
+                    run_id, newest = key.decode().partition("id:")[2], client.zrevrange(key, 0, 0)[0]
+                    client.hset(self._prefix + "ids", run_id, newest)
+                    for trace in client.zrange(key, 0, -1):
+                        client.hdel(f"{self._prefix}run:{trace.decode()}", f"i:{run_id}")
+                    client.unlink(key)
+                client.hdel(self._prefix + "meta", "named")
+        return log
 
     # What a store loses at its end: the last that it took, where that was not on a disk yet.
 

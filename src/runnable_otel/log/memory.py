@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from runnable_otel.events import PIPELINE_STARTED, Event
+from runnable_otel.events import Event
 from runnable_otel.log import NOW, OLDEST, Batch, Entry, Gap, Health, Record, RunPage, StoreUnavailable, positions
 from runnable_otel.log.limits import Limits
 from runnable_otel.log.pages import page_key, page_of, start_of_page
 from runnable_otel.log.records import expendable, json_text, record, rfc3339, signs_of_life, worth
+from runnable_otel.log.run_ids import is_news, said_by
 from runnable_otel.log.stream import MAX_EXPENDABLE, MAX_EXPENDABLE_BYTES, MemoryStream
 from runnable_otel.log.summary import RunState, code_of, other_edge
 from runnable_otel.log.waiting import Alarm, Waiters, Wake
@@ -29,13 +30,14 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 class _Run:
     """One run: its events, what is known of it, and its place in the order of changes."""
 
-    __slots__ = ("change", "created", "entry", "state", "stream", "trace")
+    __slots__ = ("change", "created", "entry", "ids", "state", "stream", "trace")
 
     def __init__(self, trace: str, stream: MemoryStream, now: float) -> None:
         self.trace, self.stream, self.created = trace, stream, rfc3339(now)
         self.state = RunState()
         self.state.touched = now
         self.change = 0
+        self.ids: dict[str, int] = {}  # the run ids that mean it, and how new it is by each
         self.entry: Entry | None = None  # its summary, until it changes
 
     @property
@@ -61,7 +63,8 @@ class MemoryLog:
         self._runs: dict[str, _Run] = {}
         self._changed: dict[str, _Run] = {}  # in the order of their last change
         self._change = 0
-        self._traces: dict[str, str] = {}  # run id to its newest trace
+        self._traces: dict[str, dict[str, int]] = {}  # run id to its traces, and how new each is
+        self._named = 0
         self._size = self._refused = 0
         self._nothing_free_before = 0.0
 
@@ -137,10 +140,16 @@ class MemoryLog:
         state.count(code, bool(code) and other_edge(event.uid) in stream, now)
         stream.add(each.text, event.uid, expendable=spare)
         self._size += stream.size - before
-        run_id = state.said("run_id")
-        if run_id and (code == PIPELINE_STARTED or run_id not in self._traces):
-            self._traces[run_id] = run.trace
+        self._name(run, event)
         return True
+
+    def _name(self, run: _Run, event: Event) -> None:
+        """From now on the run is found by the run id that an event of it says."""
+        run_id, begins = said_by(event)
+        if is_news(run.ids, run_id, begins):
+            self._named += 1
+            run.ids[run_id] = self._named if begins else -self._named
+            self._traces.setdefault(run_id, {})[run.trace] = run.ids[run_id]
 
     def _follow(self, run: _Run, now: float) -> list[Wake]:
         """A run has changed: it goes to the end of the order, and may be over; who is to be called."""
@@ -184,8 +193,10 @@ class MemoryLog:
             self._size -= run.stream.size
             self._changed.pop(trace, None)
             self._alarm.unset(trace)
-            if self._traces.get(run.state.said("run_id")) == trace:
-                del self._traces[run.state.said("run_id")]
+            for run_id in run.ids:
+                del self._traces[run_id][trace]
+                if not self._traces[run_id]:
+                    del self._traces[run_id]
 
     def _next_free(self) -> float:
         return min(run.state.free_at(self._limits.linger, self._limits.abandoned) for run in self._runs.values())
@@ -221,7 +232,8 @@ class MemoryLog:
 
     def _find(self, run: str) -> _Run | None:
         with self._lock:
-            return self._runs.get(run) or self._runs.get(self._traces.get(run, ""))
+            traces = self._traces.get(run)
+            return self._runs.get(run) or (self._runs[max(traces, key=traces.__getitem__)] if traces else None)
 
     def runs(self, *, limit: int = 100, before: str = "", status: str = "", text: str = "") -> RunPage:
         """Summaries of runs; see `EventLog`."""

@@ -2,10 +2,12 @@
 
 Keys, with the prefix in front; they belong together, so they live on one server (with replicas, not on a cluster):
 
-- `run:{trace}`: a hash, the run's `RunState`, and how much of it there is; `l:` the least, `m:` the most, `c:` counts
+- `run:{trace}`: a hash, the run's `RunState`, and how much of it there is; `l:` the least, `m:` the most, `c:` counts,
+  `i:` by each run id how new it is
 - `events:{trace}`: a stream, field `t`: the JSON; its ids are the positions
 - `uids:{trace}`: a hash, digest of a uid to id; `spare:{trace}`: a list, ids and sizes of what is expendable
-- `keys` and `keys:{status}`: sorted by text, start and trace; `changes`, `free`: scores by trace; `ids`: run id, trace
+- `keys` and `keys:{status}`: sorted by text, start and trace; `changes`, `free`: scores by trace
+- `id:{run id}`: traces, sorted by how new they are; `ids`: run id, trace, of logs of before there was more than one
 - `meta`: a hash: epoch, server, change, size and more; `wake`: a channel, the trace of each run that changed
 
 An id's first half is a number that no other run has, and that is new after Redis may have lost its end; its second half
@@ -27,6 +29,7 @@ from runnable_otel.log.limits import Limits
 from runnable_otel.log.pages import page_of, start_of_page
 from runnable_otel.log.records import digest, json_text, record, rfc3339, signs_of_life, storable, worth
 from runnable_otel.log.redis_link import Link, Listener, Script
+from runnable_otel.log.run_ids import MAX_RUN_IDS, said_by
 from runnable_otel.log.summary import COUNTS, SERVICES, STATUS_NAMES, RunState, code_of, other_edge
 from runnable_otel.log.waiting import Alarm, KeyedWaiters
 
@@ -118,7 +121,8 @@ class RedisLog:
         with self.link.talking() as client:
             if found := client.hgetall(f"{self.link.prefix}run:{storable(run)}"):
                 return run, found
-            trace: bytes | None = client.hget(self.link.prefix + "ids", storable(run))
+            newest: list[bytes] = client.zrevrange(f"{self.link.prefix}id:{storable(run)}", 0, 0)
+            trace: bytes | None = newest[0] if newest else client.hget(self.link.prefix + "ids", storable(run))
             if trace is None:
                 return None
             name = trace.decode()
@@ -284,6 +288,7 @@ def _limits(limits: Limits) -> dict[str, Any]:
         "linger": limits.linger,
         "abandoned": limits.abandoned,
         "services": SERVICES,
+        "ids": MAX_RUN_IDS,
         "statuses": STATUS_NAMES,
         "counts": {letter: COUNTS[code] for code, letter in _LETTERS.items()},
         "begins": _LETTERS[PIPELINE_STARTED],
@@ -302,7 +307,7 @@ def _batch(trace: str, records: Sequence[Record], now: str, limits: str) -> list
         other = other_edge(uid) if code else ""
         header = f"{_LETTERS[code]}{worth(event)}".encode()
         arguments.append(header + (digest(uid) if uid else b"") + (digest(other) if other else b""))
-        arguments.append(storable(each.text))
+        arguments += said_by(event)[0], storable(each.text)
     arguments[1] = _said(trace, said, now)
     return arguments
 

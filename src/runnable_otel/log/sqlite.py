@@ -128,9 +128,12 @@ class SqliteLog:
 
     def _find(self, db: sqlite3.Connection, run: str) -> tuple[int, str, str] | None:
         run = storable(run)
-        columns = "SELECT number, trace, row FROM runs WHERE "
-        found = db.execute(columns + "trace = ?", (run,)).fetchone()
-        return found or db.execute(columns + "run_id = ? ORDER BY named DESC, number LIMIT 1", (run,)).fetchone()
+        found = db.execute("SELECT number, trace, row FROM runs WHERE trace = ?", (run,)).fetchone()
+        by_id = (
+            "SELECT number, trace, row FROM runs JOIN run_ids USING (number) "
+            "WHERE run_ids.run_id = ? ORDER BY run_ids.named DESC LIMIT 1"
+        )
+        return found or db.execute(by_id, (run,)).fetchone()
 
     def runs(self, *, limit: int = 100, before: str = "", status: str = "", text: str = "") -> RunPage:
         """Summaries of runs; see `EventLog`."""

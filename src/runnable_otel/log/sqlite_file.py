@@ -38,6 +38,15 @@ CREATE TABLE uids (
 ) WITHOUT ROWID;
 CREATE TABLE dropped (number INTEGER PRIMARY KEY);
 """
+_ADDED: Final = """
+CREATE TABLE IF NOT EXISTS run_ids (
+    number INTEGER NOT NULL, run_id TEXT NOT NULL, named INTEGER NOT NULL, PRIMARY KEY (number, run_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS run_ids_named ON run_ids (run_id, named);
+INSERT INTO run_ids SELECT number, run_id, named FROM runs
+    WHERE run_id != '' AND NOT EXISTS (SELECT 1 FROM run_ids WHERE run_ids.number = runs.number);
+"""
+"""What files of this version did not have at first, when a trace had one run id. A program of then can open them."""
 
 
 class LogFile:
@@ -70,6 +79,7 @@ class LogFile:
             made = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
             if not made:
                 self._make(connection)
+            connection.executescript(f"BEGIN IMMEDIATE;{_ADDED}COMMIT;")
             # In WAL mode a kill loses nothing, whatever `synchronous`; a loss of power may lose the last commits.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

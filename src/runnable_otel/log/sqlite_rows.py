@@ -26,15 +26,31 @@ class Row:
     Attributes:
         spare: how many expendable events it has, and `spare_size` how many characters.
         trimmed: all that was expendable up to that sequence is gone.
-        named: the change at which this became the trace that its run id means.
+        named: how new its newest run is; programs that knew one run id for a trace read it.
+        ids: the run ids that mean it, and how new it is by each; `unwritten` are those of them that changed.
     """
 
-    __slots__ = ("created", "head", "named", "number", "size", "spare", "spare_size", "state", "trace", "trimmed")
+    __slots__ = (
+        "created",
+        "head",
+        "ids",
+        "named",
+        "number",
+        "size",
+        "spare",
+        "spare_size",
+        "state",
+        "trace",
+        "trimmed",
+        "unwritten",
+    )
 
     def __init__(self, number: int, trace: str, now: float) -> None:
         self.number, self.trace, self.created = number, trace, rfc3339(now)
         self.state = RunState()
         self.state.touched = now
+        self.ids: dict[str, int] = {}
+        self.unwritten: set[str] = set()
         self.head = self.trimmed = self.size = self.spare = self.spare_size = self.named = 0
 
     def copy(self) -> Row:
@@ -42,7 +58,7 @@ class Row:
         made = Row.__new__(Row)
         for name in self.__slots__:
             setattr(made, name, getattr(self, name))
-        made.state = self.state.copy()
+        made.state, made.ids, made.unwritten = self.state.copy(), self.ids.copy(), self.unwritten.copy()
         return made
 
     @classmethod
@@ -55,6 +71,7 @@ class Row:
             return None
         made = cls(found[0], trace, 0)
         made.named, made.head, made.trimmed, made.size = found[1:5]
+        made.ids = dict(connection.execute("SELECT run_id, named FROM run_ids WHERE number = ?", (made.number,)))
         data = json.loads(found[5])
         made.created, made.spare, made.spare_size = data["created"], data["spare"], data["spare_size"]
         made.state = RunState.from_json(data["state"])
@@ -84,6 +101,9 @@ class Row:
         free_at, over_at = state.free_at(limits.linger, limits.abandoned), state.over_at(limits.linger)
         first = state.said("run_id"), self.named, key, state.status, change, free_at, over_at
         connection.execute(_STORE, (*first, self.head, self.trimmed, self.size, json.dumps(row), self.number))
+        ids = [(self.number, run_id, self.ids[run_id]) for run_id in self.unwritten]
+        connection.executemany("REPLACE INTO run_ids VALUES (?, ?, ?)", ids)
+        self.unwritten.clear()
 
 
 def summary_of(trace: str, row: str) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from runnable_otel.events import PIPELINE_STARTED
 from runnable_otel.log import Record, StoreUnavailable
 from runnable_otel.log.limits import Limits
 from runnable_otel.log.records import digest, expendable, rfc3339, storable, worth
+from runnable_otel.log.run_ids import is_news, said_by
 from runnable_otel.log.sqlite_file import LogFile
 from runnable_otel.log.sqlite_rows import BASE, Row
 from runnable_otel.log.summary import code_of, other_edge
@@ -45,6 +45,7 @@ class Writer:
 
     Attributes:
         change: the number of the last change of a run.
+        named: how new the newest run is, see `run_ids`.
         reason: why the last write failed; empty if it did not.
         runs, size: how many runs there are, and of how many characters.
         refused: events that were one too many for their run, since the log was opened.
@@ -58,6 +59,8 @@ class Writer:
         self.runs, self.size = one("SELECT count(*), coalesce(sum(size), 0) FROM runs").fetchone()
         noted = one("SELECT value FROM meta WHERE name = 'change'").fetchone() or (0,)
         self.change: int = max(int(noted[0]), one("SELECT coalesce(max(change), 0) FROM runs").fetchone()[0])
+        newest, oldest = one("SELECT coalesce(max(named), 0), coalesce(min(named), 0) FROM run_ids").fetchone()
+        self.named: int = max(newest, -oldest)
         self.reason, self.refused, self._closed = "", 0, False
 
     def extend(self, records: Sequence[Record], alive: Mapping[str, str]) -> Written:
@@ -69,7 +72,7 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise StoreUnavailable(f"{self._file.path}: is closed")
-            batch = _Batch(self._db, self._limits, self._rows, self.change, self.runs, self.size)
+            batch = _Batch(self._db, self._limits, self._rows, self)
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 batch.write(records, alive)
@@ -88,7 +91,8 @@ class Writer:
 
     def _keep(self, batch: _Batch) -> None:
         """What was written counts now."""
-        self.reason, self.change, self.runs, self.size = "", batch.change, batch.runs, batch.size
+        self.reason, self.change, self.named = "", batch.change, batch.named
+        self.runs, self.size = batch.runs, batch.size
         self.refused += batch.refused
         for trace, row in batch.rows.items():
             self._rows[trace] = row
@@ -122,11 +126,9 @@ class Writer:
 class _Batch:
     """One transaction."""
 
-    def __init__(
-        self, db: sqlite3.Connection, limits: Limits, known: Mapping[str, Row], change: int, runs: int, size: int
-    ) -> None:
+    def __init__(self, db: sqlite3.Connection, limits: Limits, known: Mapping[str, Row], writer: Writer) -> None:
         self._db, self._limits, self._known = db, limits, known
-        self.change, self.runs, self.size = change, runs, size
+        self.change, self.named, self.runs, self.size = writer.change, writer.named, writer.runs, writer.size
         self.rows: dict[str, Row] = {}
         self.gone: list[str] = []
         self.grown: dict[str, int] = {}  # with new events: trace to number
@@ -223,8 +225,12 @@ class _Batch:
         if spare:
             row.spare += 1
             row.spare_size += len(each.text)
-        if code == PIPELINE_STARTED:
-            row.named = self.change + 1 + len(self.rows)
+        run_id, begins = said_by(event)
+        if is_news(row.ids, run_id, begins):
+            self.named += 1
+            row.ids[run_id] = self.named if begins else -self.named
+            row.unwritten.add(run_id)
+            row.named = max(row.named, row.ids[run_id])
         return True
 
     def _trim(self, row: Row) -> None:
@@ -260,6 +266,7 @@ class _Batch:
             if trace in self.rows:
                 continue  # this batch has more of it
             self._db.execute("DELETE FROM runs WHERE number = ?", (number,))
+            self._db.execute("DELETE FROM run_ids WHERE number = ?", (number,))
             self._db.execute("INSERT INTO dropped VALUES (?)", (number,))
             self._db.execute("REPLACE INTO meta VALUES ('change', ?)", (self.change,))
             self.gone.append(trace)

@@ -155,13 +155,13 @@ class RunState:
 
     def _service(self, service: object) -> None:
         if isinstance(service, str) and service and len(self.services) < SERVICES:
-            shown = _clean(service[:_TEXT].replace("\n", " "))
-            if shown not in self.services:
-                self.services.append(shown)
+            name = shown(service[:_TEXT].replace("\n", " "))
+            if name not in self.services:
+                self.services.append(name)
 
     def _text(self, name: str, key: str, value: object) -> None:
         if isinstance(value, str) and value:
-            self._least(name, key, value[:_TEXT] if value.isascii() else _clean(value[:_TEXT]))
+            self._least(name, key, shown(value))
 
     def _least(self, name: str, key: str, value: str) -> None:
         text = key + value
@@ -291,8 +291,10 @@ def other_edge(uid: str) -> str:
     return uid[:-3] + "start" if uid.endswith(":end") else ""
 
 
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+def shown(text: str) -> str:
+    """A text as a summary shows it: not too long, and such that UTF-8 can hold it."""
+    text = text[:_TEXT]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _milliseconds(started: str, ended: str) -> float | None:

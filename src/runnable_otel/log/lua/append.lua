@@ -1,6 +1,7 @@
 -- Adds the events of one run, and what follows from them, or nothing.
--- ARGV: the limits; what the events say (RunState.see); then for each event a header and its text. A header is the
--- letter of what it counts as, its worth (0: expendable), and 16 bytes each of its uid and of the other edge's.
+-- ARGV: the limits; what the events say (RunState.see); then for each event a header, the run id that it says,
+-- and its text. A header is the letter of what it counts as, its worth (0: expendable), and 16 bytes each of its uid and
+-- of the other edge's.
 -- Returns how many were new, how many the run had too many of, and 1 or 2 where it has no room: for runs, for bytes.
 local limits, batch = cjson.decode(ARGV[1]), cjson.decode(ARGV[2])
 local trace = batch.trace
@@ -13,8 +14,11 @@ local function drop(other)
   local run = load(other)
   if run then
     size = size - num(run, 'size')
+    for field in pairs(run) do
+      if string.sub(field, 1, 2) == 'i:' then redis.call('ZREM', P .. 'id:' .. string.sub(field, 3), other) end
+    end
     local id = string.sub(run['l:run_id'] or '', 29)
-    if id ~= '' and redis.call('HGET', IDS, id) == other then redis.call('HDEL', IDS, id) end
+    if id ~= '' and redis.call('HGET', IDS, id) == other then redis.call('HDEL', IDS, id) end -- an older log's
     redis.call('ZREM', KEYS_ALL, run.key)
     redis.call('ZREM', KEYS_ALL .. ':' .. run.status, run.key)
   end
@@ -77,7 +81,10 @@ local function count(name)
 end
 local head, trimmed = num(run, 'head'), num(run, 'trimmed')
 local own, spares, spare_size = num(run, 'size'), num(run, 'spare'), num(run, 'spare_size')
-local new, refused, reason, named = 0, 0, 0, false
+local new, refused, reason, ids = 0, 0, 0, 0
+for field in pairs(run) do
+  if string.sub(field, 1, 2) == 'i:' then ids = ids + 1 end
+end
 counts.events = num(run, 'c:events')
 
 local function room(worth)
@@ -86,7 +93,18 @@ local function room(worth)
   return size < limits.max_size + worth * limits.reserve
 end
 
-local function add(letter, spare, digest, other, text)
+-- As run_ids.is_news, and what follows. What an older log says of a run id holds until a run of that id starts.
+local function name(id, begins)
+  local known = run['i:' .. id]
+  if id == '' or (known and not begins) or (not known and ids >= limits.ids) then return end
+  if not begins and redis.call('HEXISTS', IDS, id) == 1 then return end
+  local number = redis.call('HINCRBY', META, 'named', 1)
+  run['i:' .. id] = int(begins and number or -number)
+  redis.call('ZADD', P .. 'id:' .. id, run['i:' .. id], trace)
+  if not known then ids = ids + 1 end
+end
+
+local function add(letter, spare, digest, other, id_said, text)
   if new == 0 and epoch > tonumber(run.segment) then -- the first since Redis may have lost the run's last ones
     run.segment = int(epoch)
     run.segments = run.segments .. ',' .. run.segment .. ':' .. int(head)
@@ -105,11 +123,11 @@ local function add(letter, spare, digest, other, text)
   count(code[1])
   if code[2] ~= '' and not (other ~= '' and redis.call('HEXISTS', UIDS, other) == 1) then count(code[2]) end
   if letter == limits.over then run.completed = string.format('%.6f', now) end
-  if letter == limits.begins then named = true end
+  name(id_said, letter == limits.begins)
 end
 
-for i = 3, #ARGV, 2 do
-  local header, text = ARGV[i], ARGV[i + 1]
+for i = 3, #ARGV, 3 do
+  local header, id, text = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local worth, digest = tonumber(string.sub(header, 2, 2)), string.sub(header, 3, 18)
   local spare = worth == 0
   if digest == '' or redis.call('HEXISTS', UIDS, digest) == 0 then
@@ -118,7 +136,7 @@ for i = 3, #ARGV, 2 do
     elseif spare and counts.events >= limits.max_events then
       refused = refused + 1
     else
-      add(string.sub(header, 1, 1), spare, digest, string.sub(header, 19, 34), text)
+      add(string.sub(header, 1, 1), spare, digest, string.sub(header, 19, 34), id, text)
     end
   end
 end
@@ -167,8 +185,6 @@ if key ~= run.key or status ~= run.status then
   redis.call('ZADD', KEYS_ALL .. ':' .. status, 0, key)
   run.key, run.status = key, status
 end
-local id = string.sub(run['l:run_id'] or '', 29)
-if id ~= '' then redis.call(named and 'HSET' or 'HSETNX', IDS, id, trace) end
 
 -- As RunState.free_at.
 local free = over_at(run, limits.linger) or num(run, 'touched') + limits.abandoned
