@@ -99,7 +99,10 @@ TABLE: dict[str, tuple[list[Event], list[str]]] = {
         [ended("t", kind="task_error", error="cancelled", step="t"), {**END, "status": "cancelled"}],
         ["pipeline:p cancelled", "  task:f.t cancelled"],
     ),
-    "a task whose end nobody saw": ([ended("t", step="t", status="unknown"), END], ["pipeline:p success", "  task:f.t -"]),
+    "a task whose end nobody saw": (
+        [ended("t", step="t", status="unknown"), END],
+        ["pipeline:p success", "  task:f.t -"],
+    ),
     "an end that does not say how": ([{**END, "status": None}], ["pipeline:p -"]),
     "skipped": ([RUN, started("t", kind="task_skipped", step="t")], ["pipeline:p running", "  task:f.t skipped"]),
     "attempts": (
