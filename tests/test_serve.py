@@ -162,6 +162,9 @@ def test_all_addresses(tmp_path: Path) -> None:
         ("--cors", "https://user:secret@dash.example"),
         ("--cors", "https://dash.example/"),
         ("--cors", "https://dash.example:none"),
+        ("--cors", "https://dash.example:65536"),
+        ("--cors", "https://*"),
+        ("--cors", "https://dash.example\\c"),
         ("--cors", "http://["),
         ("--allowed-host", "live.example:80"),
         ("--allowed-host", "*"),
@@ -194,10 +197,12 @@ def test_options_read() -> None:
         "RUNNABLE_OTEL_SERVE_OTLP_HTTP_PORT": "off",
         "RUNNABLE_OTEL_SERVE_ALLOWED_HOSTS": "a.example, B.example",
         "RUNNABLE_OTEL_SERVE_BASE_PATH": "/live/",
+        "RUNNABLE_OTEL_SERVE_CORS": "https://Dash.example:443, http://[::1]:8080",
     }
     options = Options.read(environ, port=2)
     assert (options.port, options.otlp_http_port, options.otlp_grpc_port) == (2, OFF, 4317)
     assert (options.allowed_hosts, options.base_path) == (("a.example", "b.example"), "/live")
+    assert options.cors == ("https://dash.example", "http://[::1]:8080")
     with pytest.raises(SettingError, match="port='x'"):
         Options.read({}, port="x")
 

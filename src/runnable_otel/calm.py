@@ -19,6 +19,8 @@ class CalmProvider(TracerProvider):
     has made no provider itself.
     """
 
+    _instance_is_made = False
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         named, made = self.resource.attributes.get(SERVICE_INSTANCE_ID), _instance_id()

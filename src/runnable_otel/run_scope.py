@@ -116,7 +116,7 @@ class RunScope(Scope):
 
     def closing(self, exc: BaseException | None) -> tuple[str, bool]:
         status, failed = self._outcome(exc)
-        result = semconv.RESULT.get(status, "failure")
+        result = "failure" if failed else semconv.RESULT.get(status, "failure")
         if not self.submits:
             self.attributes[semconv.CICD_PIPELINE_RESULT] = result
         if failed and self.failure is not None:
@@ -140,7 +140,7 @@ class RunScope(Scope):
     def closed(self, status: str, failed: bool, ended_ns: int) -> None:
         if self.submits:
             return
-        result = semconv.RESULT.get(status, "failure")
+        result = "failure" if failed else semconv.RESULT.get(status, "failure")
         error = self.failure.qualified if failed and self.failure else ""
         self.telemetry.metrics.run_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
         own = {**self._fields, "status": "error" if failed else status, "error": status if failed else None}

@@ -198,7 +198,7 @@ class TaskScope(Scope):
 
     def closed(self, status: str, failed: bool, ended_ns: int) -> None:
         self._announce()
-        result = semconv.RESULT.get(status, "failure")
+        result = "failure" if failed else semconv.RESULT.get(status, "failure")
         error = self.failure.qualified if failed and self.failure else ""
         self.telemetry.metrics.task_ended(self.dimensions, result, (ended_ns - self.started_ns) / 1e9, error)
         shows_values = self.telemetry.settings.capture == "values"

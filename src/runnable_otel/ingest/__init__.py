@@ -1,6 +1,6 @@
 """OTLP in: the bytes of an export request, spans or log records of any source, as events for the log.
 
-Nothing here waits or stores: `decode` is a function, and `grpc_server` hands what it decodes to a log.
+`decode` is a function; `grpc_server` waits for requests, and hands what it decodes to a log.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class GrpcServer:
         return export
 
     def _discard(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        """Take what is not kept; it is not even read."""
+        """Take what is not kept; it is not even decoded."""
         self._authorise(context)
         self._waiting.first(messages, context)
         return b""

@@ -23,7 +23,7 @@ class Waiting:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._pause = seconds / _SWEEPS
+        self._pause = max(seconds / _SWEEPS, 0.01)
         self._seconds = seconds
         self._lock = threading.Lock()
         self._since: dict[grpc.ServicerContext, float] = {}  # the oldest first

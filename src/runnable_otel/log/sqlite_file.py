@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS run_ids (
     number INTEGER NOT NULL, run_id TEXT NOT NULL, named INTEGER NOT NULL, PRIMARY KEY (number, run_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS run_ids_named ON run_ids (run_id, named);
+DELETE FROM run_ids WHERE number NOT IN (SELECT number FROM runs);
 INSERT INTO run_ids SELECT number, run_id, named FROM runs
     WHERE run_id != '' AND NOT EXISTS (SELECT 1 FROM run_ids WHERE run_ids.number = runs.number);
 """

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import urlsplit
 
 from runnable_otel.settings import SettingError
 
@@ -17,6 +16,8 @@ MIN_TOKEN: Final = 16
 """Characters of a token that keeps out other machines."""
 OFF: Final = -1
 """In place of a port: none is opened."""
+_NAME: Final = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
+_PORTS: Final = {"http": 80, "https": 443}
 _T = TypeVar("_T")
 
 
@@ -63,23 +64,20 @@ def _words(value: object) -> tuple[str, ...]:
 def _hosts(name: str, value: object) -> tuple[str, ...]:
     hosts = tuple(host.lower() for host in _words(value))
     for host in hosts:
-        if not re.fullmatch(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", host):
+        if not re.fullmatch(_NAME, host):
             raise SettingError(name, host, "host names without a port, comma-separated, such as live.example.com")
     return hosts
 
 
 def _origins(name: str, value: object) -> tuple[str, ...]:
-    origins = tuple(origin.lower() for origin in _words(value))  # as browsers write them
-    for origin in origins:
-        try:
-            parts = urlsplit(origin)
-            fits = parts.scheme in ("http", "https") and f"{parts.scheme}://{parts.netloc}" == origin and parts.hostname
-            fits = fits and "@" not in origin and (parts.port or 1) > 0  # a port that is none raises
-        except ValueError:
-            fits = False
-        if not fits:
-            raise SettingError(name, origin, "origins, comma-separated, such as https://dash.example.com")
-    return origins
+    origins: list[str] = []
+    for text in _words(value):
+        found = re.fullmatch(rf"(https?)://({_NAME})(?::([0-9]{{1,5}}))?", text.lower())
+        if found is None or not 0 < int(found[3] or 1) < 65536:
+            raise SettingError(name, text, "origins, comma-separated, such as https://dash.example.com")
+        port = int(found[3] or 0)  # browsers leave out the one that goes without saying
+        origins.append(f"{found[1]}://{found[2]}" + (f":{port}" if port not in (0, _PORTS[found[1]]) else ""))
+    return tuple(origins)
 
 
 def _base(name: str, value: object) -> str:
