@@ -103,6 +103,25 @@ def test_a_run_as_it_happens(page: Page, page_server: PageServer) -> None:
     expect(page.locator(".run-count")).to_contain_text("24/24")
 
 
+def test_a_further_run_of_a_trace(page: Page, page_server: PageServer) -> None:
+    """What was over goes on when its trace has another run: the page shows that one too, while it runs."""
+    first, second = (page_runs.Run(name, 7, page_runs.ago(60)) for name in ("first", "second"))
+    second.spans, second.root = 500, f"{7:012x}{500:04x}"
+    for run, begin in ((first, 1), (second, 10)):
+        run.start()
+        run.task(f"{run.name}_step", begin, 5)
+        run.end(begin + 6)
+    open_run(page, page_server, first)
+    state(page, "Finished")
+    page_server.send(second.until(12))
+    expect(page.locator(".row.is-running .step-name").filter(has_text="second_step")).to_be_visible(timeout=30_000)
+    live(page)
+    page_server.send(second.until())
+    state(page, "Finished")
+    expect(page.locator(".step-name").filter(has_text="first_step")).to_have_count(1)
+    expect(page.locator(".facts")).to_contain_text("2 of 2")
+
+
 def test_bars_grow(page: Page, page_server: PageServer) -> None:
     """The bar of a task that runs gets longer by itself."""
     open_run(page, page_server, page_runs.forecast(start=page_runs.ago(14)), until=14)

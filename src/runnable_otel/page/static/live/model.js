@@ -34,6 +34,7 @@ export class RunModel extends EventTarget {
     this._settled = false;
     this._settle = null;
     this._due = NaN; // how many events there were at the start
+    this._again = 0; // how many there were when what had been over went on
     this.picture = this.tree.draw();
     this._began = performance.now();
     this._cost = 0;
@@ -42,6 +43,12 @@ export class RunModel extends EventTarget {
   }
 
   start() {
+    this.follow();
+    this._look = setInterval(() => document.visibilityState === "visible" && this.look(), LOOK);
+    this.look();
+  }
+
+  follow() {
     const path = `runs/${encodeURIComponent(this.run)}/events`;
     this._leave = followTogether({
       url: address(path),
@@ -50,8 +57,6 @@ export class RunModel extends EventTarget {
       state: (name, details) => this.connected(name, details),
       catchUp: (position, deliver, signal) => catchUp(path, position, deliver, signal),
     });
-    this._look = setInterval(() => document.visibilityState === "visible" && !this.over && this.look(), LOOK);
-    this.look();
   }
 
   close() {
@@ -139,8 +144,17 @@ export class RunModel extends EventTarget {
       this._due = summary.events ?? 0;
       if (!this._settled) this.settle();
     }
+    if (this.over && summary?.events > Math.max(this.facts.events, this._due, this._again)) this.goOn(summary.events);
     if (store) this.store = store.ok ? "" : store.reason || "The store takes no events.";
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** More has come to what was over: a further run of its trace, or what was late. Each event counts once. */
+  goOn(events) {
+    this._again = events;
+    this._leave();
+    this.over = false;
+    this.follow();
   }
 
   /** The last sign of life, by the server's clock; NaN where there was none. */
