@@ -12,7 +12,7 @@ import pytest
 
 from support.fault_cells import FAULTS, Cell, chosen_pairs, quick, rows
 from support.fault_promises import exit_delay, judge
-from support.fault_run import Board, disks_can_be_made
+from support.fault_run import Board, disks_can_be_made, still
 from support.fault_table import ROWS
 
 QUICK = quick()
@@ -46,6 +46,23 @@ def test_cell(cell: Cell, board: Board) -> None:
     broken = [verdict for verdict in verdicts if not verdict.held]
     said = "\n".join(f"{v.promise}: promised {v.promised}, measured {v.measured}\n{v.detail}" for v in broken)
     assert not broken, f"{said}\n{ran.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("[21:30:11] {", "           {"),
+        (r"'utf-8', '           x\n[21:30:11] {'", r"'utf-8', '           x\n           {'"),
+        ("PWD=/tmp/faults-abcdefgh/cell", "PWD=/tmp/faults-0xabofbi/cell"),
+        ("'0:00:00.000001', '2026-11-29 21:30:11.000001'", "'0:00:00', '2026-11-29 21:30:11'"),
+        ("wise-roentgen-2228 leftA1B.execution.log", "odd-bell-0001 left123.execution.log"),
+        ("<object at 0x7f00>", "<object at 0xffffff>"),
+    ],
+)
+def test_what_moves(one: str, other: str) -> None:
+    """What two runs of the same print differently is no difference; all else is one."""
+    assert still(one) == still(other)
+    assert still(f"{one} a") != still(f"{other} b")
 
 
 def _rows(fault: str) -> list[Cell]:

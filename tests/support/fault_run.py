@@ -35,12 +35,12 @@ _NO_GIT: Final = "fatal: not a git repository (or any of the parent directories)
 _LOST: Final = re.compile(r"(\d+) of \d+ spans(?: to \S+)? lost")
 _CLOCK: Final = re.compile(r"\[\d\d:\d\d:\d\d\]")  # rich shows it where a second has passed, and else as many spaces
 _MOVING: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?"  # a moment
+    r"(?<=/faults-)\w{8}(?=/)"  # the folder, before an address: a name may begin as one does
+    r"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?"  # a moment
     r"|\d+:\d\d:\d\d(\.\d+)?"  # a duration; as a moment it may end with the second
     r"|0x[0-9a-f]+"  # an address
     r"|\b[a-z]+-[a-z]+-\d{4}\b"  # a run id that runnable made
     r"|(?<=\w)[A-Z0-9]{3}(?=\.execution\.log)"  # of the name of a task's log
-    r"|(?<=/faults-)\w{8}(?=/)"  # the folder
     r"|\d+(?= frames hidden)"  # of a recursion to the interpreter's limit: our own frames count, too
 )
 
